@@ -1,0 +1,180 @@
+"""The `strongroom` command."""
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+from strongroom.config import ConfigurationError, Home
+
+HOME_DEFAULT: Final = ".strongroom"
+PORT_DEFAULT: Final = 8080
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; returns the exit code: 0 done, 1 not possible, 2 wrong usage."""
+    parser = make_parser()
+    options = parser.parse_args(arguments)
+    run: Callable[[argparse.Namespace], int] = options.run
+    try:
+        return run(options)
+    except ConfigurationError as error:
+        print(f"strongroom: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        print(f"strongroom: {error.strerror or error}", file=sys.stderr)
+        return 1
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    parser = argparse.ArgumentParser(
+        prog="strongroom", description="A payments backend that is secure by design."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(
+        group: "argparse._SubParsersAction[argparse.ArgumentParser]",
+        name: str,
+        text: str,
+        run: Callable[[argparse.Namespace], int],
+    ) -> argparse.ArgumentParser:
+        command = group.add_parser(name, help=text, description=text)
+        command.add_argument(
+            "--home",
+            type=Path,
+            default=Path(os.environ.get("STRONGROOM_HOME", HOME_DEFAULT)),
+            help=f"the deployment's directory (default {HOME_DEFAULT})",
+        )
+        command.set_defaults(run=run)
+        return command
+
+    def group(name: str, text: str) -> "argparse._SubParsersAction[argparse.ArgumentParser]":
+        parent = commands.add_parser(name, help=text, description=text)
+        return parent.add_subparsers(required=True, metavar="ACTION")
+
+    _add_processes(add, commands)
+    _add_directory(add, group)
+    _add_payments(add, commands, group)
+    return parser
+
+
+def _add_processes(add, commands) -> None:  # type: ignore[no-untyped-def]
+    up = add(commands, "up", "start everything on this machine, for development", _up)
+    up.add_argument("--port", type=int, default=PORT_DEFAULT, help="the API's port; 0 picks one")
+    up.add_argument("--database-url", help="use this PostgreSQL instead of the embedded one")
+    init = add(commands, "init", "prepare a database and a home directory", _init)
+    init.add_argument("--database-url-file", type=Path, required=True, help="owner's URL, 0600")
+    init.add_argument("--mode", choices=("dev", "live"), required=True)
+    init.add_argument("--origin", required=True, help="name of the log, e.g. example.com/payments")
+    init.add_argument("--api-url", default=f"http://127.0.0.1:{PORT_DEFAULT}")
+    api = add(commands, "api", "run the API", _api)
+    api.add_argument("--host", default="127.0.0.1")
+    api.add_argument("--port", type=int, default=PORT_DEFAULT)
+    add(commands, "worker", "run a worker", _worker)
+
+
+def _add_directory(add, group) -> None:  # type: ignore[no-untyped-def]
+    entities = group("entities", "legal entities")
+    create = add(entities, "create", "create a legal entity", _call("entities_create"))
+    create.add_argument("name")
+    add(entities, "list", "list legal entities", _call("entities_list"))
+    accounts = group("gateway-accounts", "credentials at gateways")
+    account = add(accounts, "add", "add an account", _call("gateway_accounts_add"))
+    account.add_argument("--entity", required=True)
+    account.add_argument("--gateway", choices=("stripe",), required=True)
+    account.add_argument("--environment", choices=("stand_in", "sandbox", "live"), required=True)
+    account.add_argument("--secret-file", type=Path, required=True, help="secret key, 0600")
+    account.add_argument("--base-url", help="address of a stand-in")
+    keys = group("keys", "API keys")
+    key = add(keys, "create", "create a key and show it, once", _call("keys_create"))
+    key.add_argument("--entity", required=True)
+    key.add_argument("--name", required=True)
+    key.add_argument("--scope", action="append", help="may be repeated (default: all)")
+    listing = add(keys, "list", "list keys", _call("keys_list"))
+    listing.add_argument("--entity", required=True)
+    revoke = add(keys, "revoke", "revoke a key, for good", _call("keys_revoke"))
+    revoke.add_argument("id")
+
+
+def _add_payments(add, commands, group) -> None:  # type: ignore[no-untyped-def]
+    payments = group("payments", "payments")
+    show = add(payments, "show", "show one payment", _call("payments_show"))
+    show.add_argument("id")
+    listing = add(payments, "list", "list payments, newest first", _call("payments_list"))
+    listing.add_argument("--entity", help="default: the only one")
+    listing.add_argument("--status")
+    listing.add_argument("--limit", type=int, default=20)
+    explain = add(
+        commands, "explain", "everything known about a payment, in order", _call("explain")
+    )
+    explain.add_argument("id")
+
+
+def _up(options: argparse.Namespace) -> int:
+    from strongroom.local.up import UpOptions, up
+
+    return up(UpOptions(home=options.home, port=options.port, database_url=options.database_url))
+
+
+def _init(options: argparse.Namespace) -> int:
+    from strongroom.config import Settings
+    from strongroom.setup import initialise
+
+    home = Home(options.home)
+    url = _read_secret_file(options.database_url_file)
+    applied = asyncio.run(initialise(home, url, options.mode, options.origin))
+    home.write_settings(Settings(mode=options.mode, api_url=options.api_url))
+    print(f"{options.home} is ready in mode {options.mode}; migrations applied: {len(applied)}")
+    return 0
+
+
+def _api(options: argparse.Namespace) -> int:
+    import uvloop
+
+    from strongroom.app import refuse_root, serve_api, set_up_logs
+
+    set_up_logs()
+    home = Home(options.home)
+    refuse_root(home.settings())
+    uvloop.run(serve_api(home, options.host, options.port))
+    return 0
+
+
+def _worker(options: argparse.Namespace) -> int:
+    import uvloop
+
+    from strongroom.app import refuse_root, run_worker, set_up_logs
+
+    set_up_logs()
+    home = Home(options.home)
+    refuse_root(home.settings())
+    uvloop.run(run_worker(home))
+    return 0
+
+
+def _call(name: str) -> Callable[[argparse.Namespace], int]:
+    """A command of strongroom.commands, loaded when it is called."""
+
+    def run(options: argparse.Namespace) -> int:
+        from strongroom import commands
+
+        command: Callable[[argparse.Namespace], int] = getattr(commands, name)
+        return command(options)
+
+    return run
+
+
+def _read_secret_file(file: Path) -> str:
+    """A secret's text. Raises ConfigurationError when others can read the file."""
+    if file.stat().st_mode & 0o077:
+        raise ConfigurationError(f"{file} can be read by others: run `chmod 600 {file}`.")
+    return file.read_text("utf-8").strip()

@@ -1,0 +1,141 @@
+"""Connections, and statements that live in .sql files beside the noun they serve.
+
+A .sql file holds statements, each under one comment line `-- name: what it does`. They are loaded
+once, by name.
+"""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from functools import cache
+from importlib import resources
+from typing import TYPE_CHECKING, Final
+from uuid import UUID
+
+import asyncpg
+
+from strongroom.ids import as_array_literal
+
+COMMAND_TIMEOUT_SECONDS: Final = 5.0
+CONNECT_TIMEOUT_SECONDS: Final = 5.0
+LOCK_TIMEOUT: Final = "3s"
+IDLE_IN_TRANSACTION_TIMEOUT: Final = "15s"
+
+if TYPE_CHECKING:
+    from asyncpg.pool import PoolConnectionProxy
+
+    Connection = asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]
+else:
+    Connection = asyncpg.Connection
+
+_NAME: Final = re.compile(r"^-- ([a-z_]+): .*$", re.MULTILINE)
+
+SERIALIZATION_FAILURES: Final = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
+"""A transaction is retried whole on SQLSTATE 40001 and 40P01."""
+
+DATA_FAULTS: Final = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
+"""SQLSTATE classes 22 and 23: one item of a batch is at fault, found by halving the batch."""
+
+UNREACHABLE: Final = (
+    OSError,
+    asyncio.TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.QueryCanceledError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+)
+"""The database did not answer, or not in time: nothing is known about what was asked of it."""
+
+
+@cache
+def statements(package: str, file: str) -> dict[str, str]:
+    """The statements of `file` in `package`, by name."""
+    text = resources.files(package).joinpath(file).read_text("utf-8")
+    parts = _NAME.split(text)
+    return {
+        name: f"-- {name}\n{sql.strip()}"
+        for name, sql in zip(parts[1::2], parts[2::2], strict=True)
+    }
+
+
+async def connect_pool(url: str, *, size_max: int, application: str) -> asyncpg.Pool:
+    """A pool of connections with the timeouts of this module; opens the first lazily.
+
+    Raises the errors of UNREACHABLE when the database cannot be reached.
+    """
+    return await asyncpg.create_pool(
+        url,
+        min_size=0,
+        max_size=size_max,
+        timeout=CONNECT_TIMEOUT_SECONDS,
+        command_timeout=COMMAND_TIMEOUT_SECONDS,
+        max_inactive_connection_lifetime=300.0,
+        reset=_leave_clean,
+        server_settings={
+            "application_name": application,
+            "search_path": "strongroom, directory",
+            "lock_timeout": LOCK_TIMEOUT,
+            "idle_in_transaction_session_timeout": IDLE_IN_TRANSACTION_TIMEOUT,
+            "jit": "off",
+            "enable_seqscan": "off",
+            "enable_hashjoin": "on",
+        },
+    )
+
+
+async def _leave_clean(connection: Connection) -> None:
+    """Before a connection goes back: settings are local to transactions, so end any that is open."""
+    if connection.is_in_transaction():
+        await connection.execute("ROLLBACK")
+
+
+async def begin(
+    connection: Connection,
+    legal_entity_ids: Iterable[UUID],
+    *,
+    read_only: bool = False,
+) -> None:
+    """Opens a transaction that sees the rows of these legal entities only; one round trip."""
+    mode = " READ ONLY" if read_only else ""
+    await connection.execute(
+        f"BEGIN{mode}; SET LOCAL strongroom.legal_entities = '{as_array_literal(legal_entity_ids)}'"
+    )
+
+
+@asynccontextmanager
+async def reading(
+    pool: asyncpg.Pool, legal_entity_ids: Iterable[UUID]
+) -> AsyncIterator[Connection]:
+    """A read-only transaction over the rows of these legal entities."""
+    async with pool.acquire() as connection:
+        await begin(connection, legal_entity_ids, read_only=True)
+        try:
+            yield connection
+        finally:
+            await rollback(connection)
+
+
+async def rollback(connection: Connection) -> None:
+    """Ends a transaction without effect; a connection that cannot even do that is closed."""
+    try:
+        await connection.execute("ROLLBACK")
+    except (asyncpg.PostgresError, *UNREACHABLE):
+        connection.terminate()
+
+
+async def end_after(error: BaseException, connection: Connection) -> None:
+    """Ends the transaction that `error` broke.
+
+    Where the server answered it is rolled back; where it did not, the connection is not waited
+    for but closed.
+    """
+    if connection.is_closed() or isinstance(error, (*UNREACHABLE, asyncio.CancelledError)):
+        connection.terminate()
+    else:
+        await rollback(connection)

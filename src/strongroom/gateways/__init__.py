@@ -1,0 +1,1 @@
+"""Gateways: the port that every adapter implements, and the adapters."""

@@ -1,0 +1,1 @@
+"""The way in: a small front door for the accept request, and Litestar for everything."""

@@ -1,0 +1,89 @@
+"""The front door: raw ASGI that takes the accept request itself and hands on everything else.
+
+A framework costs several times the work of the whole accept path per request, so the one hot
+operation is read by hand here. Litestar serves the same operation for the OpenAPI and as the plain
+way; a test holds both equal.
+"""
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, Final
+
+from strongroom.errors import Problem, TooLarge
+from strongroom.http.exchange import BODY_BYTES_MAX, Asked, Reply, problem_reply, read_headers
+from strongroom.http.payments import CREATE_PATH, PaymentOperations
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[Any, Any, Any], Awaitable[None]]
+
+FIXED_HEADERS: Final = [
+    (b"cache-control", b"no-store"),
+    (b"x-content-type-options", b"nosniff"),
+]
+
+
+class FrontDoor:
+    """An ASGI application: POST /v1/payments here, the rest in `plain`."""
+
+    def __init__(self, operations: PaymentOperations, plain: Application) -> None:
+        self._operations = operations
+        self._plain = plain
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        if (
+            scope["type"] != "http"
+            or scope["path"] != CREATE_PATH
+            or scope["method"] != "POST"
+            or scope["query_string"]
+        ):
+            await self._plain(scope, receive, send)
+            return
+        try:
+            headers = read_headers(scope["headers"])
+            body = await read_body(receive)
+        except Problem as problem:
+            await write_reply(send, problem_reply(problem))
+            return
+        asked = Asked(method="POST", path=CREATE_PATH, body=body, **headers)
+        await write_reply(send, await self._operations.create(asked))
+
+
+async def read_body(receive: Callable[[], Awaitable[Any]]) -> bytes:
+    """The whole body. Raises TooLarge beyond BODY_BYTES_MAX, without reading on."""
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    if not message.get("more_body") and len(body) <= BODY_BYTES_MAX:
+        return body
+    parts, size = [body], len(body)
+    while size <= BODY_BYTES_MAX and message.get("more_body"):
+        message = await receive()
+        part = message.get("body", b"")
+        parts.append(part)
+        size += len(part)
+    if size > BODY_BYTES_MAX:
+        raise body_too_large()
+    return b"".join(parts)
+
+
+def body_too_large() -> TooLarge:
+    """The refusal of a body beyond the limit."""
+    return TooLarge(
+        "body_too_large",
+        f"A body has at most {BODY_BYTES_MAX} bytes.",
+        "Send less; a payment needs no more than its reference, description and metadata.",
+    )
+
+
+async def write_reply(send: Send, reply: Reply) -> None:
+    """Sends a Reply as two ASGI messages."""
+    headers = [
+        (b"content-type", reply.content_type.encode()),
+        (b"content-length", str(len(reply.body)).encode()),
+        *FIXED_HEADERS,
+        *((name.encode(), value.encode()) for name, value in reply.headers),
+    ]
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    await send({"type": "http.response.body", "body": reply.body})

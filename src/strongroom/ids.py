@@ -1,0 +1,94 @@
+"""Time-ordered ids that carry their legal entity.
+
+An id is a UUIDv7 (RFC 9562) whose last 32 bits are the tag of its legal entity, so that any id is
+routed without a look-up. Laid out from the left: 48 bits milliseconds, 4 bits version, 12 random,
+2 bits variant, 30 random, 32 tag. As text it is a prefix and 26 characters of Crockford's base32
+in lower case, which sorts as the bytes do: `pay_01k...`.
+"""
+
+import os
+from collections.abc import Iterable
+from typing import Final, Literal
+from uuid import UUID
+
+Prefix = Literal["ent", "pay", "key", "gwa", "req"]
+
+ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
+TEXT_CHARACTERS: Final = 26
+TAG_BITS: Final = 32
+TAG_MASK: Final = (1 << TAG_BITS) - 1
+BUCKETS: Final = 64
+"""Legal entities share this many buckets; jobs are claimed and the log is sequenced by bucket."""
+
+_PAIRS: Final = tuple(a + b for a in ALPHABET for b in ALPHABET)
+_VALUES: Final = {character: value for value, character in enumerate(ALPHABET)}
+_VERSION_AND_VARIANT: Final = (0x7 << 76) | (0b10 << 62)
+_RANDOM_A_MASK: Final = 0xFFF << 64
+_RANDOM_B_MASK: Final = ((1 << 30) - 1) << 32
+
+
+class MalformedId(ValueError):
+    """The text is no id of the wanted kind."""
+
+
+def new_entity_id(milliseconds: int) -> UUID:
+    """A fresh legal entity id; its last 32 bits become the entity's tag."""
+    return _build(milliseconds, int.from_bytes(os.urandom(4), "big"))
+
+
+def new_id(milliseconds: int, legal_entity_id: UUID) -> UUID:
+    """A fresh id of something that `legal_entity_id` owns, created at `milliseconds`."""
+    return _build(milliseconds, legal_entity_id.int & TAG_MASK)
+
+
+def _build(milliseconds: int, tag: int) -> UUID:
+    noise = int.from_bytes(os.urandom(10), "big")
+    value = (
+        (milliseconds << 80)
+        | _VERSION_AND_VARIANT
+        | (noise & _RANDOM_A_MASK)
+        | (noise & _RANDOM_B_MASK)
+        | tag
+    )
+    return UUID(int=value)
+
+
+def tag_of(identifier: UUID) -> int:
+    """The 32-bit tag of the legal entity that the id belongs to."""
+    return identifier.int & TAG_MASK
+
+
+def bucket_of(legal_entity_id: UUID) -> int:
+    """The bucket (0 to BUCKETS - 1) of a legal entity; it never changes."""
+    return tag_of(legal_entity_id) % BUCKETS
+
+
+def to_text(prefix: Prefix, identifier: UUID) -> str:
+    """`pay_` and 26 characters; sorts as the id's bytes do."""
+    value = identifier.int
+    pairs = _PAIRS
+    return prefix + "_" + "".join([pairs[(value >> shift) & 1023] for shift in range(120, -1, -10)])
+
+
+def from_text(prefix: Prefix, text: str) -> UUID:
+    """The id that `to_text` wrote.
+
+    Raises MalformedId for another prefix, length or alphabet.
+    """
+    head, _, tail = text.partition("_")
+    if head != prefix or len(tail) != TEXT_CHARACTERS:
+        raise MalformedId(f"not an id that begins with {prefix}_")
+    value = 0
+    for character in tail:
+        digit = _VALUES.get(character)
+        if digit is None:
+            raise MalformedId(f"not an id that begins with {prefix}_")
+        value = (value << 5) | digit
+    if value >> 128:
+        raise MalformedId(f"not an id that begins with {prefix}_")
+    return UUID(int=value)
+
+
+def as_array_literal(identifiers: Iterable[UUID]) -> str:
+    """Ids as `a,b,c` for the setting that row-level security reads; only hex digits and dashes."""
+    return ",".join(str(identifier) for identifier in identifiers)

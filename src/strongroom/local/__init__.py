@@ -1,0 +1,1 @@
+"""What `strongroom up` needs on one machine: an own PostgreSQL and its supervision."""

@@ -1,0 +1,134 @@
+"""The children of `strongroom up`: what each is started with and when it is ready."""
+
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+from strongroom.local import postgres
+from strongroom.local.leftovers import clear_leftovers
+from strongroom.local.ports import LOOPBACK
+from strongroom.local.postgres import Cluster
+from strongroom.local.probes import answers_ok, printed_line
+from strongroom.local.process import MARK, child_environment
+from strongroom.local.supervisor import Child, Started
+
+# After a crash PostgreSQL replays up to max_wal_size of log before it is ready.
+POSTGRES_READY_SECONDS_MAX = 300.0
+POSTGRES_STOP_SECONDS_MAX = 30.0
+PROGRAM_READY_SECONDS_MAX = 30.0
+PROGRAM_STOP_SECONDS_MAX = 35.0  # a request may wait 30 s for its payment
+
+
+def postgres_child(cluster: Cluster) -> Child:
+    """The embedded database. Processes of a dead one are cleared away before each start."""
+
+    async def is_ready(_: Started) -> bool:
+        return await postgres.is_ready(cluster)
+
+    async def before_start() -> int:
+        return await clear_leftovers(cluster)
+
+    return Child(
+        name="postgres",
+        argv=postgres.command(cluster),
+        log_file=cluster.home / "logs" / "postgres.log",
+        env=postgres.environment(),
+        cwd=cluster.data_dir,
+        run_as=cluster.run_as,
+        is_ready=is_ready,
+        before_start=before_start,
+        ready_seconds_max=POSTGRES_READY_SECONDS_MAX,
+        stop_signal=postgres.STOP_SIGNAL,
+        stop_seconds_max=POSTGRES_STOP_SECONDS_MAX,
+        death_signal=postgres.DEATH_SIGNAL,
+    )
+
+
+def stand_in_child(home: Path, port: int) -> Child:
+    """Stripe's stand-in on 127.0.0.1:`port`; ready when it prints a line `ready …`."""
+    log_file = home / "logs" / "stripe.log"
+
+    async def is_ready(started: Started) -> bool:
+        return printed_line(log_file, started.log_offset, "ready ")
+
+    return _program(
+        home,
+        "stripe",
+        [
+            "strongroom_sandbox.stripe",
+            *("--port", str(port), "--data", str(home / "stripe")),
+            *("--secret-key-file", str(stripe_key_file(home))),
+            *("--knob-token-file", str(knob_token_file(home))),
+        ],
+        is_ready=is_ready,
+    )
+
+
+def api_child(home: Path, port: int) -> Child:
+    """The API on 127.0.0.1:`port`; ready when GET /readyz says 200."""
+
+    async def is_ready(_: Started) -> bool:
+        return await answers_ok(port, "/readyz")
+
+    return _program(
+        home,
+        "api",
+        ["strongroom", "api", "--home", str(home), "--port", str(port)],
+        is_ready=is_ready,
+        # A server that forks must be told: killed, it would leave what it forked behind.
+        death_signal=signal.SIGTERM,
+    )
+
+
+def worker_child(home: Path, number: int, count: int) -> Child:
+    """Worker `number` (from 1) of `count`; it has no address, so it is ready when it runs."""
+    name = "worker" if count == 1 else f"worker-{number}"
+    return _program(home, name, ["strongroom", "worker", "--home", str(home)])
+
+
+def stripe_key_file(home: Path) -> Path:
+    """Where the secret API key stands that the stand-in accepts."""
+    return home / "secrets" / "stripe_key"
+
+
+def knob_token_file(home: Path) -> Path:
+    """Where the token stands that turns the stand-in's fault knobs."""
+    return home / "secrets" / "knob_token"
+
+
+def http_url(port: int) -> str:
+    """The origin of a server on loopback."""
+    return f"http://{LOOPBACK}:{port}"
+
+
+def _program(
+    home: Path,
+    name: str,
+    module: Sequence[str],
+    is_ready: Callable[[Started], Awaitable[bool]] | None = None,
+    death_signal: signal.Signals = signal.SIGKILL,
+) -> Child:
+    return Child(
+        name=name,
+        argv=[sys.executable, "-m", *module],
+        log_file=home / "logs" / f"{name}.log",
+        env=_python_environment(home),
+        # `-m` looks for modules in the working directory first: only ours may be there.
+        cwd=home,
+        is_ready=is_ready,
+        ready_seconds_max=PROGRAM_READY_SECONDS_MAX,
+        stop_signal=signal.SIGTERM,
+        stop_seconds_max=PROGRAM_STOP_SECONDS_MAX,
+        death_signal=death_signal,
+    )
+
+
+def _python_environment(home: Path) -> dict[str, str]:
+    environment = child_environment() | {"PYTHONUNBUFFERED": "1", MARK: str(home)}
+    if path := environment.get("PYTHONPATH"):
+        # Its relative parts were meant from where we were started.
+        parts = [str(Path(part).absolute()) for part in path.split(os.pathsep) if part]
+        environment["PYTHONPATH"] = os.pathsep.join(parts)
+    return environment

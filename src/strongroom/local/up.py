@@ -1,0 +1,260 @@
+"""`strongroom up`: everything that a first payment needs, on this machine, by one command."""
+
+import asyncio
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from strongroom.local import children, postgres
+from strongroom.local.errors import LocalError
+from strongroom.local.home import keep_secret, lock_home, prepare_home, write_atomically
+from strongroom.local.leftovers import clear_strays
+from strongroom.local.ports import LOOPBACK, free_ports, port_is_free
+from strongroom.local.postgres import Cluster
+from strongroom.local.ready_screen import Running, ready_line, screen
+from strongroom.local.supervisor import Supervisor
+
+PORT_HIGHEST = 65_534  # the next one is the stand-in's
+WORKERS_MAX = 16
+_EXIT_OK = 0
+_EXIT_FAILED = 1
+_EXIT_INTERRUPTED = 130
+_VERSION_SECONDS_MAX = 5
+_SPAWN_SECONDS = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class UpOptions:
+    """What to start.
+
+    `port` is the API's on 127.0.0.1, the Stripe stand-in takes the next one; 0 chooses two free
+    ones. `database_url` names an owner's login on an existing server in place of the embedded
+    one. `quiet` leaves only the `ready` line on stdout and errors on stderr.
+    """
+
+    home: Path
+    port: int = 8080
+    database_url: str | None = None
+    workers: int = 1
+    quiet: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Progress:
+    """Lines for the person at the terminal. A closed terminal must not stop the supervision."""
+
+    quiet: bool
+
+    def tell(self, line: str) -> None:
+        if not self.quiet:
+            with contextlib.suppress(OSError, ValueError):
+                print(f"  {line}", file=sys.stderr, flush=True)
+
+    def done(self, what: str, seconds: float) -> None:
+        self.tell(f"{what:<36}{seconds:5.1f} s")
+
+    @contextlib.contextmanager
+    def timed(self, what: str) -> Iterator[None]:
+        begun = time.monotonic()
+        yield
+        self.done(what, time.monotonic() - begun)
+
+    async def timing(self, what: str, work: Awaitable[None]) -> None:
+        with self.timed(what):
+            await work
+
+
+def up(options: UpOptions) -> int:
+    """Start everything, print how to pay, keep it running until a signal; returns an exit status.
+
+    0: stopped as asked. 1: something stood in the way, said on stderr. 130: Ctrl-C before the
+    first child ran. Must be called on the main thread.
+    """
+    progress = _Progress(options.quiet)
+    try:
+        home = prepare_home(options.home)
+        lock = lock_home(home)
+        try:
+            # Before the ports are looked at: a stray of an earlier start may hold them.
+            if strays := clear_strays(home):
+                progress.tell(f"Ended {strays} processes that an earlier start had left")
+            api_port, stripe_port = _ports(options)
+            cluster = None if options.database_url else _prepare_postgres(home, progress)
+            asyncio.run(_supervise(options, home, cluster, (api_port, stripe_port), progress))
+        finally:
+            lock.release()
+    except LocalError as problem:
+        print(f"strongroom: {problem}", file=sys.stderr, flush=True)
+        return _EXIT_FAILED
+    except KeyboardInterrupt:
+        return _EXIT_INTERRUPTED
+    return _EXIT_OK
+
+
+def _ports(options: UpOptions) -> tuple[int, int]:
+    if not 0 <= options.port <= PORT_HIGHEST:
+        raise LocalError(f"--port must be between 0 and {PORT_HIGHEST}")
+    if not 1 <= options.workers <= WORKERS_MAX:
+        raise LocalError(f"--workers must be between 1 and {WORKERS_MAX}")
+    if options.port == 0:
+        first = free_ports(2)
+        return first, first + 1
+    for port, owner in ((options.port, "the API"), (options.port + 1, "the Stripe stand-in")):
+        if not port_is_free(port):
+            raise LocalError(
+                f"port {port} of {LOOPBACK}, meant for {owner}, is taken or not allowed: "
+                "choose another by --port N (N and N+1 are used), or --port 0 for any"
+            )
+    return options.port, options.port + 1
+
+
+def _prepare_postgres(home: Path, progress: _Progress) -> Cluster:
+    # Before the event loop runs: here Ctrl-C still means the end.
+    begun = time.monotonic()
+    is_new = not (home / "postgres").exists()
+    cluster = postgres.prepare(home)
+    if is_new:
+        progress.done("Database files created", time.monotonic() - begun)
+    return cluster
+
+
+async def _supervise(
+    options: UpOptions,
+    home: Path,
+    cluster: Cluster | None,
+    ports: tuple[int, int],
+    progress: _Progress,
+) -> None:
+    async with Supervisor(progress.tell) as supervisor:
+        await supervisor.until_stopped(
+            _start_all(supervisor, options, home, cluster, ports, progress)
+        )
+        progress.tell("Stopping (Ctrl-C once more: at once)")
+    progress.tell("Stopped")
+
+
+async def _start_all(
+    supervisor: Supervisor,
+    options: UpOptions,
+    home: Path,
+    cluster: Cluster | None,
+    ports: tuple[int, int],
+    progress: _Progress,
+) -> None:
+    begun = time.monotonic()
+    api_port, stripe_port = ports
+    keep_secret(children.stripe_key_file(home), prefix="sk_test_")
+    knob_token = keep_secret(children.knob_token_file(home))
+    # The stand-in starts beside everything else: nothing needs it before the worker.
+    stand_in = asyncio.create_task(
+        progress.timing(
+            "Stripe stand-in started", supervisor.start(children.stand_in_child(home, stripe_port))
+        )
+    )
+    database = asyncio.create_task(_start_database(supervisor, cluster, progress))
+    await asyncio.sleep(_SPAWN_SECONDS)
+    # Imported late, while both start.
+    from strongroom.setup import prepare_dev
+
+    await database
+    owner_url = options.database_url or postgres.url(_given(cluster))
+    # For tools beside us: the port changes with each start.
+    postgres_url_file = home / "secrets" / "postgres_url"
+    write_atomically(postgres_url_file, owner_url + "\n")
+    with progress.timed("Schema, roles and keys ready"), _plain_refusals(options.database_url):
+        deployment = await prepare_dev(
+            home, owner_url, children.http_url(stripe_port), children.http_url(api_port)
+        )
+    count = options.workers
+    workers = [children.worker_child(home, number + 1, count) for number in range(count)]
+    await asyncio.gather(
+        stand_in,
+        progress.timing(
+            "API and worker started", supervisor.start(children.api_child(home, api_port), *workers)
+        ),
+    )
+    progress.done("Ready", time.monotonic() - begun)
+    _print_ready(
+        Running(
+            home=home,
+            api_url=children.http_url(api_port),
+            api_key=deployment.api_key,
+            api_key_file=deployment.api_key_file,
+            legal_entity=deployment.legal_entity,
+            stripe_url=children.http_url(stripe_port),
+            knob_token=knob_token,
+            postgres_url_file=postgres_url_file,
+            pids=supervisor.pids() | {"supervisor": os.getpid()},
+        ),
+        options.quiet,
+    )
+
+
+async def _start_database(
+    supervisor: Supervisor, cluster: Cluster | None, progress: _Progress
+) -> None:
+    if cluster is None:
+        return
+    begun = time.monotonic()
+    starting = asyncio.create_task(supervisor.start(children.postgres_child(cluster)))
+    await asyncio.sleep(0)
+    version = _version(cluster)
+    await starting
+    progress.done(f"{version} started", time.monotonic() - begun)
+
+
+def _version(cluster: Cluster) -> str:
+    """`PostgreSQL 18.4`, as the program itself says it."""
+    argv = [str(cluster.bin_dir / "postgres"), "--version"]
+    try:
+        said = subprocess.run(
+            argv,
+            capture_output=True,
+            text=True,
+            timeout=_VERSION_SECONDS_MAX,
+            check=True,
+            env=postgres.environment(),
+        ).stdout
+    except (OSError, subprocess.SubprocessError):
+        return "PostgreSQL"
+    return f"PostgreSQL {said.split()[-1]}"
+
+
+@contextlib.contextmanager
+def _plain_refusals(database_url: str | None) -> Iterator[None]:
+    """Says in one line why a database that was named to us cannot be used."""
+    import asyncpg
+
+    try:
+        yield
+    except (
+        OSError,
+        asyncpg.ClientConfigurationError,
+        asyncpg.InvalidAuthorizationSpecificationError,
+        asyncpg.InvalidCatalogNameError,
+        asyncpg.InsufficientPrivilegeError,
+    ) as problem:
+        if database_url is None:
+            raise
+        raise LocalError(
+            f"the database of --database-url cannot be used: {problem}. It wants an owner's login "
+            "that may create databases and roles"
+        ) from problem
+
+
+def _given(cluster: Cluster | None) -> Cluster:
+    if cluster is None:
+        raise LocalError("there is neither an embedded database nor a --database-url")
+    return cluster
+
+
+def _print_ready(running: Running, quiet: bool) -> None:
+    with contextlib.suppress(BrokenPipeError):
+        if not quiet:
+            print(screen(running))
+        print(ready_line(running), flush=True)

@@ -1,0 +1,233 @@
+"""Accepting payments: idempotency claim, payment, job and event in one transaction, for many.
+
+Equal keys are merged in memory, and neither a key nor a reference is ever in two batches of this
+process at once; across processes the primary keys decide.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+import asyncpg
+from msgspec import Struct
+
+from strongroom.database import Connection, begin, end_after, statements
+from strongroom.ids import bucket_of
+from strongroom.payments.rows import json_text, payment_of
+from strongroom.payments.states import Payment
+from strongroom.work.batch import Batcher
+
+SQL: Final = statements("strongroom.payments", "payments.sql")
+WRITERS: Final = 2
+LOST_RACES_MAX: Final = 4
+
+
+class Request(Struct, frozen=True, kw_only=True):
+    """A payment that someone wants accepted, with everything that is to be written."""
+
+    payment: Payment
+    idempotency_key: str
+    fingerprint: bytes
+    actor: str
+    run_at: datetime
+    row_digest: bytes
+    payload: bytes
+
+
+class Created(Struct, frozen=True):
+    """The payment is on disk."""
+
+    payment: Payment
+
+
+class Replayed(Struct, frozen=True):
+    """The key was used before for the same request: what that made, as it now stands."""
+
+    payment: Payment
+
+
+class KeyReused(Struct, frozen=True):
+    """The key was used before for another request."""
+
+
+class ReferenceTaken(Struct, frozen=True):
+    """Another payment that may still charge, or has charged, carries the merchant reference."""
+
+    payment_id: UUID
+
+
+class TryAgain(Struct, frozen=True):
+    """Two others were in the way and have gone; the same request will be decided next time."""
+
+
+Outcome = Created | Replayed | KeyReused | ReferenceTaken | TryAgain
+Claim = tuple[UUID, str]
+
+
+class Acceptor:
+    """The accept path of one process."""
+
+    def __init__(
+        self, pool: asyncpg.Pool, *, writers: int = WRITERS, batch_max: int | None = None
+    ) -> None:
+        self._pool = pool
+        options = {} if batch_max is None else {"batch_max": batch_max}
+        self._batcher: Batcher[Request, Outcome] = Batcher(
+            self._flush,
+            owner=lambda request: request.payment.legal_entity_id,
+            writers=writers,
+            **options,
+        )
+        self._keys: dict[Claim, tuple[Request, asyncio.Future[Outcome]]] = {}
+        self._references: dict[Claim, asyncio.Future[Outcome]] = {}
+
+    def start(self) -> None:
+        """Starts the writers in the running loop."""
+        self._batcher.start()
+
+    async def drain(self) -> None:
+        """Waits for all that was taken in, then stops."""
+        await self._batcher.drain()
+
+    async def accept(self, request: Request) -> Outcome:
+        """Takes the payment in; returns when it is on disk or what stands in its way.
+
+        Raises QueueFull, Refused and OutcomeOfCommitUnknown of work.batch.
+        """
+        payment = request.payment
+        key = (payment.legal_entity_id, request.idempotency_key)
+        reference = (payment.legal_entity_id, payment.merchant_reference)
+        while True:
+            same_key = self._keys.get(key)
+            if same_key is not None:
+                return await self._follow(request, *same_key)
+            other = self._references.get(reference)
+            if other is None:
+                break
+            await asyncio.wait([other])
+            holder = None if other.exception() else other.result()
+            if isinstance(holder, Created):
+                return ReferenceTaken(holder.payment.payment_id)
+        future = self._batcher.submit(request)
+        self._keys[key] = (request, future)
+        self._references[reference] = future
+        future.add_done_callback(lambda done: self._done(done, key, reference))
+        return await asyncio.shield(future)
+
+    def _done(self, future: asyncio.Future[Outcome], key: Claim, reference: Claim) -> None:
+        future.exception()  # heard here also when every waiter has hung up
+        del self._keys[key]
+        del self._references[reference]
+
+    async def _follow(
+        self, request: Request, leader: Request, future: asyncio.Future[Outcome]
+    ) -> Outcome:
+        """The same key is on its way: the same request shares its end."""
+        if request.fingerprint != leader.fingerprint:
+            return KeyReused()
+        outcome = await asyncio.shield(future)
+        return Replayed(outcome.payment) if isinstance(outcome, Created) else outcome
+
+    async def _flush(self, requests: Sequence[Request]) -> Sequence[Outcome]:
+        """One transaction. Sorted, so that two processes wait for each other in one order."""
+        ordered = sorted(
+            requests, key=lambda r: (r.payment.legal_entity_id.bytes, r.idempotency_key)
+        )
+        entities = {request.payment.legal_entity_id for request in ordered}
+        losers_of_race: set[UUID] = set()
+        async with self._pool.acquire() as connection:
+            for _ in range(LOST_RACES_MAX):
+                await begin(connection, entities)
+                try:
+                    claiming = [r for r in ordered if r.payment.payment_id not in losers_of_race]
+                    rows = await connection.fetch(SQL["accept"], *_columns(claiming))
+                    lost = {row["payment_id"] for row in rows if not row["has_reference"]}
+                    if lost:  # a reference was taken in this moment; its key must not stay claimed
+                        losers_of_race |= lost
+                        await connection.execute("ROLLBACK")
+                        continue
+                    won = {row["payment_id"] for row in rows}
+                    lookup = [r for r in ordered if r.payment.payment_id not in won]
+                    others = await _explain_losers(connection, lookup) if lookup else {}
+                    await connection.execute("COMMIT")
+                except BaseException as error:
+                    await end_after(error, connection)
+                    raise
+                return [
+                    Created(r.payment) if r.payment.payment_id in won else others[id(r)]
+                    for r in requests
+                ]
+        return [TryAgain() for _ in requests]
+
+
+def _columns(requests: Sequence[Request]) -> tuple[list[object], ...]:
+    """One array a column of the statement `accept`."""
+    rows = [
+        (
+            p.legal_entity_id,
+            p.payment_id,
+            r.idempotency_key,
+            r.fingerprint,
+            p.merchant_reference,
+            p.status,
+            p.amount_minor,
+            p.currency,
+            p.description,
+            json_text(p.metadata) if p.metadata else "{}",
+            p.return_url,
+            p.gateway,
+            p.gateway_account_id,
+            p.instrument_token,
+            p.not_after,
+            p.gateway_key_seed,
+            p.digest_salt,
+            bucket_of(p.legal_entity_id),
+            r.run_at,
+            r.actor,
+            r.row_digest,
+            r.payload,
+            p.created_at,
+        )
+        for r in requests
+        for p in (r.payment,)
+    ]
+    if not rows:
+        return tuple([] for _ in range(23))
+    return tuple(list(column) for column in zip(*rows, strict=True))
+
+
+async def _explain_losers(connection: Connection, losers: Sequence[Request]) -> dict[int, Outcome]:
+    """Why each of these was not created, by identity of the request."""
+    entities = [r.payment.legal_entity_id for r in losers]
+    keys = {
+        (row["legal_entity_id"], row["idempotency_key"]): row
+        for row in await connection.fetch(
+            SQL["keys_held"], entities, [r.idempotency_key for r in losers]
+        )
+    }
+    references = {
+        (row["legal_entity_id"], row["merchant_reference"]): row["payment_id"]
+        for row in await connection.fetch(
+            SQL["references_held"], entities, [r.payment.merchant_reference for r in losers]
+        )
+    }
+    outcomes: dict[int, Outcome] = {}
+    for request in losers:
+        entity = request.payment.legal_entity_id
+        held = keys.get((entity, request.idempotency_key))
+        holder = references.get((entity, request.payment.merchant_reference))
+        if held is not None:
+            if bytes(held["fingerprint"]) != request.fingerprint:
+                outcomes[id(request)] = KeyReused()
+            elif held["payment_id"] == request.payment.payment_id:
+                # Our own rows, from a run whose COMMIT went through unheard.
+                outcomes[id(request)] = Created(payment_of(held))
+            else:
+                outcomes[id(request)] = Replayed(payment_of(held))
+        elif holder is not None:
+            outcomes[id(request)] = ReferenceTaken(holder)
+        else:
+            outcomes[id(request)] = TryAgain()
+    return outcomes

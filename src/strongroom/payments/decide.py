@@ -1,0 +1,342 @@
+"""The one pure function that moves a payment: decide(payment, happening, now) → Decision.
+
+Gateway answers, customer actions and timers are all happenings. There is no I/O here; the time
+comes in as a parameter. The rules that keep a payment from being charged twice:
+
+- an attempt is sent again only under its own key, within SAME_KEY_WINDOW of its opening;
+- a new attempt opens only after the gateway said that the old one can take no money any more;
+- an unknown outcome locks the payment until the gateway's truth is known.
+"""
+
+from datetime import datetime, timedelta
+from typing import Final, Literal, assert_never
+
+from msgspec.structs import replace
+
+from strongroom.payments.states import (
+    ActionRequired,
+    Answered,
+    Approved,
+    AttemptState,
+    Canceled,
+    CancelObject,
+    Closing,
+    CustomerReturned,
+    Decision,
+    Declined,
+    Due,
+    Effect,
+    Happening,
+    InstrumentBrought,
+    Leave,
+    Look,
+    Mismatched,
+    NotPossible,
+    NotSent,
+    Open,
+    Payment,
+    Pending,
+    Rest,
+    Schedule,
+    Send,
+    Unknown,
+)
+
+SAME_KEY_WINDOW: Final = timedelta(hours=20)
+"""Stripe may forget a key after 24 h (docs.stripe.com/api/idempotent_requests)."""
+ATTEMPTS_MAX: Final = 20
+RETRY_SECONDS: Final = (1, 2, 4, 8, 15, 30)
+"""Waits between looks and sends; the last one repeats."""
+POLL_SECONDS: Final = (1, 1, 2, 2, 3, 5, 8, 15)
+"""Waits between looks at a payment whose customer has something to do."""
+
+
+def decide(payment: Payment, happening: Happening, now: datetime) -> Decision:
+    """What becomes of `payment`, and what is to be done next.
+
+    Raises NotPossible when a caller asks for what the status does not allow.
+    """
+    match happening:
+        case InstrumentBrought():
+            return _instrument_brought(payment, happening, now)
+        case CustomerReturned():
+            return _customer_returned(payment, now)
+        case Due():
+            return _due(payment, happening, now)
+        case Answered():
+            return _answered(payment, happening, now)
+    assert_never(happening)
+
+
+def _instrument_brought(payment: Payment, brought: InstrumentBrought, now: datetime) -> Decision:
+    if payment.status != "requires_payment_method" or payment.review:
+        raise NotPossible("payment_has_an_instrument")
+    if now >= payment.not_after:
+        raise NotPossible("not_after_passed")
+    changed = _change(
+        payment,
+        now,
+        status="processing",
+        gateway=brought.gateway,
+        gateway_account_id=brought.gateway_account_id,
+        instrument_token=brought.token,
+        return_url=brought.return_url or payment.return_url,
+    )
+    return Decision(changed, Schedule(now), "payment.instrument_brought")
+
+
+def _customer_returned(payment: Payment, now: datetime) -> Decision:
+    match payment.status:
+        case "requires_action":
+            return Decision(payment, Schedule(now))
+        case "processing" | "outcome_unknown":
+            return Decision(payment, Leave())
+        case "requires_payment_method":
+            raise NotPossible("instrument_missing")
+        case "authorized" | "succeeded" | "failed" | "canceled":
+            raise NotPossible("payment_is_over")
+    assert_never(payment.status)
+
+
+def _due(payment: Payment, due: Due, now: datetime) -> Decision:
+    if payment.review:
+        return Decision(payment, Rest())
+    in_time = now < payment.not_after
+    match payment.status:
+        case "requires_payment_method":
+            if in_time:
+                return Decision(payment, Schedule(payment.not_after))
+            return _end(payment, now, "canceled", "no_instrument_in_time", None)
+        case "processing":
+            return _due_while_processing(payment, due, now)
+        case "requires_action":
+            if in_time:
+                return Decision(payment, Look())
+            return _close(payment, now, "canceled", "action_not_taken", None, CancelObject())
+        case "outcome_unknown":
+            return Decision(payment, Look())
+        case "authorized" | "succeeded" | "failed" | "canceled":
+            return Decision(payment, Rest())
+    assert_never(payment.status)
+
+
+def _due_while_processing(payment: Payment, due: Due, now: datetime) -> Decision:
+    attempt = due.attempt
+    in_time = now < payment.not_after
+    if attempt is None or attempt.state in ("canceled", "not_sent"):
+        # Nothing that could be charged is open.
+        if not in_time:
+            return _end(payment, now, "canceled", "not_sent_in_time", None)
+        if payment.attempt_no >= ATTEMPTS_MAX:
+            return _end(payment, now, "failed", "gateway_unavailable", None)
+        number = payment.attempt_no + 1
+        return Decision(_change(payment, now, attempt_no=number), Open(number), "attempt.opened")
+    if payment.closing:
+        return Decision(payment, CancelObject())
+    if attempt.staged and attempt.gateway_object_id is None:
+        # Its object's id was never committed, so it was never confirmed and never will be.
+        if in_time:
+            return Decision(payment, Send())
+        return _end(payment, now, "canceled", "not_sent_in_time", "not_sent")
+    # Opened earlier, by a sender that lost its lease or died: it may have been sent.
+    return Decision(payment, Look())
+
+
+def _answered(payment: Payment, answered: Answered, now: datetime) -> Decision:
+    if answered.attempt.attempt_no != payment.attempt_no or payment.status in (
+        "succeeded",
+        "failed",
+        "canceled",
+        "authorized",
+    ):
+        return _answered_late(payment, answered, now)
+    answer = answered.answer
+    match answer:
+        case Approved():
+            return _approved(payment, answer, now)
+        case Declined():
+            if answer.object_open:
+                return _close(payment, now, "failed", answer.decline, answer, Schedule(now), "open")
+            return _end(payment, now, "failed", answer.decline, "declined", answer)
+        case ActionRequired():
+            return _action_required(payment, answer, answered, now)
+        case Pending():
+            if payment.status == "processing" or payment.closing:
+                return Decision(payment, _later(answered, now))
+            changed = _change(payment, now, status="processing", next_action=None)
+            return Decision(changed, _later(answered, now), "payment.processing", "open")
+        case Canceled():
+            return _canceled(payment, now)
+        case NotSent():
+            return _not_sent(payment, answer, answered, now)
+        case Unknown():
+            return _unknown(payment, answered, now)
+        case Mismatched():
+            return _frozen(payment, now)
+    assert_never(answer)
+
+
+def _approved(payment: Payment, answer: Approved, now: datetime) -> Decision:
+    if (answer.amount_minor, answer.currency) != (payment.amount_minor, payment.currency):
+        return _frozen(payment, now)
+    changed = _change(
+        payment,
+        now,
+        status="succeeded",
+        status_reason=None,
+        captured_minor=answer.amount_minor,
+        closing=None,
+        closing_reason=None,
+        next_action=None,
+    )
+    return Decision(changed, Rest(), "payment.succeeded", "approved")
+
+
+def _frozen(payment: Payment, now: datetime) -> Decision:
+    changed = _change(payment, now, status="outcome_unknown", review="amount_mismatch")
+    return Decision(changed, Rest(), "payment.frozen", "unknown")
+
+
+def _action_required(
+    payment: Payment, answer: ActionRequired, answered: Answered, now: datetime
+) -> Decision:
+    if payment.closing:
+        return Decision(payment, _later(answered, now))
+    if payment.status == "requires_action":
+        return Decision(payment, _poll(payment, answered.tries, now))
+    changed = _change(
+        payment, now, status="requires_action", status_reason=None, next_action=answer.next_action
+    )
+    return Decision(changed, _poll(payment, 0, now), "payment.action_required", "action_required")
+
+
+def _canceled(payment: Payment, now: datetime) -> Decision:
+    match payment.closing:
+        case None:
+            return _end(payment, now, "canceled", "canceled_at_gateway", "canceled")
+        case "failed":
+            reason = payment.closing_reason or "generic_decline"
+            return _end(payment, now, "failed", reason, "declined")
+        case "canceled":
+            reason = payment.closing_reason or "canceled_at_gateway"
+            return _end(payment, now, "canceled", reason, "canceled")
+        case "new_attempt":
+            changed = _change(payment, now, status="processing", closing=None, closing_reason=None)
+            return Decision(changed, Schedule(now), "attempt.abandoned", "canceled")
+    assert_never(payment.closing)
+
+
+def _not_sent(payment: Payment, answer: NotSent, answered: Answered, now: datetime) -> Decision:
+    attempt = answered.attempt
+    same_key = not answer.fresh_key and now - attempt.opened_at < SAME_KEY_WINDOW
+    if payment.closing or payment.status == "requires_action":
+        return Decision(payment, _later(answered, now))
+    if attempt.gateway_object_id is None:
+        if attempt.staged and same_key:
+            return Decision(payment, _later(answered, now))
+        changed = _change(payment, now, status="processing", status_reason=answer.why)
+        return Decision(changed, _later(answered, now), "attempt.abandoned", "not_sent")
+    if now >= payment.not_after:
+        return _close(payment, now, "canceled", "not_sent_in_time", None, CancelObject())
+    if not same_key or answered.tries > len(RETRY_SECONDS):
+        return _close(payment, now, "new_attempt", answer.why, None, CancelObject())
+    if answered.asked != "look":
+        return Decision(payment, _later(answered, now))
+    # Looked at just now and untouched: send it again, under its own key.
+    if payment.status == "outcome_unknown":
+        changed = _change(payment, now, status="processing", status_reason=None)
+        return Decision(changed, Send(), "payment.processing", "open")
+    return Decision(payment, Send())
+
+
+def _unknown(payment: Payment, answered: Answered, now: datetime) -> Decision:
+    if payment.closing or payment.status in ("requires_action", "outcome_unknown"):
+        return Decision(payment, _later(answered, now))
+    changed = _change(
+        payment, now, status="outcome_unknown", status_reason="no_answer_from_gateway"
+    )
+    return Decision(changed, _later(answered, now), "payment.outcome_unknown", "unknown")
+
+
+def _answered_late(payment: Payment, answered: Answered, now: datetime) -> Decision:
+    """The payment moved on before this answer came: it is recorded, and believed if it charges."""
+    answer = answered.answer
+    if isinstance(answer, Approved) and not (
+        payment.status == "succeeded" and answered.attempt.attempt_no == payment.attempt_no
+    ):
+        changed = _change(payment, now, review="charged_after_" + payment.status)
+        return Decision(changed, Rest(), "payment.frozen", "approved")
+    if isinstance(answer, Unknown):
+        return Decision(payment, Leave())
+    return Decision(_change(payment, now), Leave(), "attempt.answered_late")
+
+
+def _close(
+    payment: Payment,
+    now: datetime,
+    closing: Closing,
+    reason: str,
+    answer: Declined | None,
+    effect: Effect,
+    attempt_state: AttemptState | None = None,
+) -> Decision:
+    """The gateway's object has to be canceled before the payment may become `closing`."""
+    changed = _change(
+        payment,
+        now,
+        status="processing",
+        status_reason="waiting_for_cancel_at_gateway",
+        closing=closing,
+        closing_reason=reason,
+        next_action=None,
+    )
+    return Decision(
+        changed,
+        effect,
+        "payment.closing",
+        attempt_state,
+        answer.decline if answer else None,
+        answer.raw_code if answer else None,
+    )
+
+
+def _end(
+    payment: Payment,
+    now: datetime,
+    status: Literal["failed", "canceled"],
+    reason: str,
+    attempt_state: AttemptState | None,
+    answer: Declined | None = None,
+) -> Decision:
+    """No charge is possible any more: final, and the merchant reference is free again."""
+    changed = _change(
+        payment,
+        now,
+        status=status,
+        status_reason=reason,
+        closing=None,
+        closing_reason=None,
+        next_action=None,
+    )
+    return Decision(
+        changed,
+        Rest(release=True),
+        "payment." + status,
+        attempt_state,
+        answer.decline if answer else None,
+        answer.raw_code if answer else None,
+    )
+
+
+def _change(payment: Payment, now: datetime, **fields: object) -> Payment:
+    return replace(payment, version=payment.version + 1, updated_at=now, **fields)
+
+
+def _later(answered: Answered, now: datetime) -> Schedule:
+    step = RETRY_SECONDS[min(answered.tries, len(RETRY_SECONDS)) - 1] if answered.tries else 0
+    return Schedule(now + timedelta(seconds=step))
+
+
+def _poll(payment: Payment, tries: int, now: datetime) -> Schedule:
+    step = POLL_SECONDS[min(tries, len(POLL_SECONDS) - 1)]
+    return Schedule(min(now + timedelta(seconds=step), max(payment.not_after, now)))

@@ -1,0 +1,383 @@
+"""The three phases of an attempt, for many payments at once.
+
+Phase one claims what is due and commits the attempts that it opens. Phase two calls gateways with
+no transaction open. Phase three settles what they answered, in batches, through `decide`.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
+
+import asyncpg
+from msgspec import Struct
+
+from strongroom.clock import Clock
+from strongroom.database import Connection, begin, end_after, statements
+from strongroom.errors import InvariantBroken
+from strongroom.gateways.port import Gateway
+from strongroom.payments.decide import decide
+from strongroom.payments.journal import Verdict, opened_columns, payload_of, verdict_columns
+from strongroom.payments.rows import Row, attempt_of, json_text, payment_of
+from strongroom.payments.states import (
+    Answered,
+    Attempt,
+    Call,
+    CancelObject,
+    Decision,
+    Due,
+    Effect,
+    Look,
+    Open,
+    Payment,
+    Rest,
+    Schedule,
+    Send,
+)
+from strongroom.work.batch import Batcher
+
+SQL: Final = statements("strongroom.payments", "engine.sql")
+CALLS_KEPT_MAX: Final = 50
+"""Calls that one attempt remembers; looks that learn nothing are not kept at all."""
+DECIDE_ROUNDS_MAX: Final = 6
+SETTLE_RERUN_SECONDS: Final = 3600.0
+"""What a gateway answered is worth waiting for the database."""
+
+
+class Claimed(Struct, frozen=True, kw_only=True):
+    """A payment that this process may act for until the lease ends, and what is to be done."""
+
+    payment: Payment
+    attempt: Attempt
+    effect: Send | Look | CancelObject
+    tries: int
+
+
+class Settlement(Struct, kw_only=True, eq=False):
+    """An answer on its way through `decide`, against the payment as last seen.
+
+    `tried` remembers the last decision, to know it again when its COMMIT's answer was lost.
+    """
+
+    payment: Payment
+    answered: Answered
+    tried: Decision | None = None
+
+
+class Committed(Struct, frozen=True, kw_only=True):
+    """What stands in the database after an answer, and what is to be done at once, if anything."""
+
+    payment: Payment
+    effect: Effect
+
+
+class ObjectId(Struct, frozen=True, kw_only=True):
+    """The id of a gateway object that is to be committed before it is confirmed."""
+
+    payment: Payment
+    attempt_no: int
+    object_id: str
+    call: Call
+
+
+class Engine:
+    """Claims, commits object ids and settles, over one pool of the worker's connections."""
+
+    def __init__(
+        self,
+        pool: asyncpg.Pool,
+        clock: Clock,
+        gateways: Mapping[str, Gateway],
+        *,
+        actor: str,
+        lease: timedelta,
+        buckets: Sequence[int],
+    ) -> None:
+        self._pool = pool
+        self._clock = clock
+        self._gateways = gateways
+        self._actor = actor
+        self._lease = lease
+        self._buckets = list(buckets)
+        self._settler: Batcher[Settlement, Committed] = Batcher(
+            self._settle,
+            owner=lambda s: s.payment.legal_entity_id,
+            rerun_seconds=SETTLE_RERUN_SECONDS,
+        )
+        self._object_ids: Batcher[ObjectId, bool] = Batcher(
+            self._commit_object_ids, owner=lambda o: o.payment.legal_entity_id
+        )
+
+    def start(self) -> None:
+        """Starts the writers in the running loop."""
+        self._settler.start()
+        self._object_ids.start()
+
+    async def drain(self) -> None:
+        """Waits until every answer that came is written."""
+        await self._object_ids.drain()
+        await self._settler.drain()
+
+    def settle(self, payment: Payment, answered: Answered) -> asyncio.Future[Committed]:
+        """Writes what a gateway answered; `payment` is the row as last seen."""
+        return self._settler.submit(Settlement(payment=payment, answered=answered))
+
+    def commit_object_id(
+        self, claimed: Claimed, object_id: str, call: Call
+    ) -> asyncio.Future[bool]:
+        """Commits the id; False when the payment does not want to be sent any more."""
+        return self._object_ids.submit(
+            ObjectId(
+                payment=claimed.payment,
+                attempt_no=claimed.attempt.attempt_no,
+                object_id=object_id,
+                call=call,
+            )
+        )
+
+    # Phase one.
+
+    async def claim(self, most: int) -> list[Claimed]:
+        """Takes up to `most` due payments and opens their attempts, in one transaction.
+
+        Raises what the database raises; nothing is claimed then, or the lease lapses by itself.
+        """
+        now = self._clock.now()
+        buckets = ",".join(map(str, self._buckets))
+        async with self._pool.acquire() as connection:
+            try:
+                await connection.execute(f"BEGIN; SET LOCAL strongroom.buckets = '{buckets}'")
+                jobs = await connection.fetch(
+                    SQL["claim"], self._buckets, now, most, now + self._lease
+                )
+                if not jobs:
+                    await connection.execute("ROLLBACK")
+                    return []
+                entities = {job["legal_entity_id"] for job in jobs}
+                literal = ",".join(map(str, entities))
+                await connection.execute(f"SET LOCAL strongroom.legal_entities = '{literal}'")
+                rows = await connection.fetch(
+                    SQL["read"],
+                    [job["legal_entity_id"] for job in jobs],
+                    [job["payment_id"] for job in jobs],
+                )
+                tries = {job["payment_id"]: job["tries"] for job in jobs}
+                claimed = await self._open(connection, rows, tries, now)
+                await connection.execute("COMMIT")
+            except BaseException as error:
+                await end_after(error, connection)
+                raise
+        return claimed
+
+    async def _open(
+        self,
+        connection: Connection,
+        rows: Sequence[Row],
+        tries: Mapping[UUID, int],
+        now: datetime,
+    ) -> list[Claimed]:
+        claimed: list[Claimed] = []
+        verdicts: list[Verdict] = []
+        opened: list[tuple[Payment, Attempt]] = []
+        for row in rows:
+            payment, attempt = payment_of(row), attempt_of(row, "a_")
+            decision = decide(payment, Due(attempt), now)
+            effect = decision.effect
+            if isinstance(effect, Open):
+                attempt = self._new_attempt(decision.payment, effect.attempt_no, now)
+                opened.append((decision.payment, attempt))
+                effect = Send()
+            verdicts.append(
+                Verdict(payment, decision, payload_of(payment, decision, attempt, None), attempt)
+            )
+            if isinstance(effect, Send | Look | CancelObject):
+                if attempt is None:
+                    raise InvariantBroken("an effect at a gateway needs an attempt")
+                claimed.append(
+                    Claimed(
+                        payment=decision.payment,
+                        attempt=attempt,
+                        effect=effect,
+                        tries=tries[payment.payment_id],
+                    )
+                )
+        lost = await self._write(connection, verdicts, now)
+        if lost:
+            raise asyncpg.SerializationError("a payment changed while it was claimed")
+        if opened:
+            await connection.execute(SQL["open_attempts"], *opened_columns(opened), now)
+        return claimed
+
+    def _new_attempt(self, payment: Payment, number: int, now: datetime) -> Attempt:
+        if payment.gateway is None or payment.gateway_account_id is None:
+            raise InvariantBroken("a payment without a gateway cannot be sent")
+        gateway = self._gateways[payment.gateway]
+        return Attempt(
+            attempt_no=number,
+            state="open",
+            gateway=payment.gateway,
+            gateway_account_id=payment.gateway_account_id,
+            gateway_key=f"sr_{payment.gateway_key_seed.hex()}_{number}",
+            staged=gateway.staged,
+            amount_minor=payment.amount_minor,
+            currency=payment.currency,
+            parameters=dict(gateway.parameters(payment)),
+            opened_at=now,
+        )
+
+    # Between the phases.
+
+    async def _commit_object_ids(self, items: Sequence[ObjectId]) -> Sequence[bool]:
+        entities = {item.payment.legal_entity_id for item in items}
+        async with self._pool.acquire() as connection:
+            try:
+                await begin(connection, entities)
+                rows = await connection.fetch(
+                    SQL["commit_object_ids"],
+                    [item.payment.legal_entity_id for item in items],
+                    [item.payment.payment_id for item in items],
+                    [item.attempt_no for item in items],
+                    [item.object_id for item in items],
+                    [json_text(item.call) for item in items],
+                )
+                await connection.execute("COMMIT")
+            except BaseException as error:
+                await end_after(error, connection)
+                raise
+        written = {row["payment_id"] for row in rows}
+        return [item.payment.payment_id in written for item in items]
+
+    # Phase three.
+
+    async def _settle(self, items: Sequence[Settlement]) -> Sequence[Committed]:
+        """One transaction; what changed meanwhile is read again and decided on again."""
+        entities = {item.payment.legal_entity_id for item in items}
+        now = self._clock.now()
+        done: dict[int, Committed] = {}
+        # Two answers for one payment are decided one after the other.
+        waves = _one_per_payment(list(enumerate(items)))
+        async with self._pool.acquire() as connection:
+            try:
+                await begin(connection, entities)
+                for wave in waves:
+                    await self._settle_wave(connection, wave, now, done)
+                await connection.execute("COMMIT")
+            except BaseException as error:
+                await end_after(error, connection)
+                raise
+        return [done[index] for index in range(len(items))]
+
+    async def _settle_wave(
+        self,
+        connection: Connection,
+        wave: Sequence[tuple[int, Settlement]],
+        now: datetime,
+        done: dict[int, Committed],
+    ) -> None:
+        current = {index: item.payment for index, item in wave}
+        open_items = dict(wave)
+        for _ in range(DECIDE_ROUNDS_MAX):
+            verdicts: dict[int, Verdict] = {}
+            for index, item in open_items.items():
+                payment, answered = current[index], item.answered
+                earlier = item.tried
+                if earlier is not None and earlier.payment == payment:
+                    # Our own change, from a run whose COMMIT went through unheard.
+                    done[index] = Committed(payment=payment, effect=earlier.effect)
+                    continue
+                decision = item.tried = decide(payment, answered, now)
+                payload = payload_of(payment, decision, answered.attempt, answered.call)
+                verdicts[index] = Verdict(payment, decision, payload, answered.attempt, answered)
+            lost = await self._write(connection, list(verdicts.values()), now)
+            for index, verdict in verdicts.items():
+                if verdict.payment.payment_id not in lost:
+                    decision = verdict.decision
+                    done[index] = Committed(payment=decision.payment, effect=decision.effect)
+            open_items = {i: item for i, item in open_items.items() if i not in done}
+            if not open_items:
+                return
+            rows = await connection.fetch(
+                SQL["read"],
+                [item.payment.legal_entity_id for item in open_items.values()],
+                [item.payment.payment_id for item in open_items.values()],
+            )
+            fresh = {row["payment_id"]: payment_of(row) for row in rows}
+            current = {i: fresh[item.payment.payment_id] for i, item in open_items.items()}
+        raise asyncpg.SerializationError("payments kept changing while they were settled")
+
+    async def _write(
+        self, connection: Connection, verdicts: Sequence[Verdict], now: datetime
+    ) -> set[UUID]:
+        """Writes decisions; returns the payments whose version was not the one decided on."""
+        changed = [v for v in verdicts if v.decision.payment is not v.payment]
+        lost: set[UUID] = set()
+        if changed:
+            changed.sort(
+                key=lambda v: (v.payment.legal_entity_id.bytes, v.payment.payment_id.bytes)
+            )
+            rows = await connection.fetch(SQL["apply"], *verdict_columns(changed), self._actor)
+            applied = {row["payment_id"] for row in rows}
+            lost = {v.payment.payment_id for v in changed} - applied
+        await self._write_unchanged(
+            connection, [v for v in verdicts if v.decision.payment is v.payment]
+        )
+        answers = [v for v in verdicts if v.answered and v.payment.payment_id not in lost]
+        kept = [
+            v for v in answers if v.decision.kind or (v.answered and v.answered.asked != "look")
+        ]
+        states = [
+            v
+            for v in verdicts
+            if not v.answered and v.decision.attempt_state and v.payment.payment_id not in lost
+        ]
+        if kept or states:
+            await connection.execute(
+                SQL["settle_attempts"], *_attempt_columns([*kept, *states]), now, CALLS_KEPT_MAX
+            )
+        return lost
+
+    async def _write_unchanged(self, connection: Connection, verdicts: Sequence[Verdict]) -> None:
+        """Nothing changed in these payments; only when to look again."""
+        later = [v for v in verdicts if isinstance(v.decision.effect, Schedule)]
+        if later:
+            await connection.execute(
+                SQL["reschedule"],
+                [v.payment.legal_entity_id for v in later],
+                [v.payment.payment_id for v in later],
+                [v.decision.effect.run_at for v in later],  # type: ignore[union-attr]
+            )
+        over = [v for v in verdicts if isinstance(v.decision.effect, Rest)]
+        if over:
+            await connection.execute(
+                SQL["remove_jobs"],
+                [v.payment.legal_entity_id for v in over],
+                [v.payment.payment_id for v in over],
+            )
+
+
+def _attempt_columns(verdicts: Sequence[Verdict]) -> tuple[list[Any], ...]:
+    return (
+        [v.payment.legal_entity_id for v in verdicts],
+        [v.payment.payment_id for v in verdicts],
+        [v.attempt.attempt_no if v.attempt else 0 for v in verdicts],
+        [v.decision.attempt_state for v in verdicts],
+        [v.decision.decline for v in verdicts],
+        [v.decision.raw_code for v in verdicts],
+        [json_text([v.answered.call] if v.answered else []) for v in verdicts],
+    )
+
+
+def _one_per_payment(
+    items: list[tuple[int, Settlement]],
+) -> list[list[tuple[int, Settlement]]]:
+    """Splits into waves in which each payment stands at most once, in order of arrival."""
+    waves: list[list[tuple[int, Settlement]]] = []
+    seen: dict[UUID, int] = {}
+    for index, item in items:
+        wave = seen.get(item.payment.payment_id, -1) + 1
+        seen[item.payment.payment_id] = wave
+        if wave == len(waves):
+            waves.append([])
+        waves[wave].append((index, item))
+    return waves

@@ -1,0 +1,104 @@
+-- claim: take what is due in these buckets, oldest first; run_at becomes the end of the lease
+WITH due AS MATERIALIZED (
+  SELECT found.legal_entity_id, found.payment_id
+  FROM unnest($1::smallint[]) AS served (bucket)
+  CROSS JOIN LATERAL (
+    SELECT j.legal_entity_id, j.payment_id FROM jobs j
+    WHERE j.bucket = served.bucket AND j.run_at <= $2
+    ORDER BY j.run_at LIMIT $3 FOR UPDATE SKIP LOCKED
+  ) found
+  LIMIT $3
+)
+UPDATE jobs j SET run_at = $4, lease = j.lease + 1, tries = j.tries + 1
+FROM due WHERE j.legal_entity_id = due.legal_entity_id AND j.payment_id = due.payment_id
+RETURNING j.legal_entity_id, j.payment_id, j.lease, j.tries;
+
+-- read: payments with their newest attempt
+SELECT p.*, a.attempt_no AS a_attempt_no, a.kind AS a_kind, a.state AS a_state,
+  a.gateway AS a_gateway, a.gateway_account_id AS a_gateway_account_id,
+  a.gateway_key AS a_gateway_key, a.staged AS a_staged, a.gateway_object_id AS a_gateway_object_id,
+  a.amount_minor AS a_amount_minor, a.currency AS a_currency, a.parameters AS a_parameters,
+  a.opened_at AS a_opened_at
+FROM unnest($1::uuid[], $2::uuid[]) AS item (legal_entity_id, payment_id)
+JOIN payments p USING (legal_entity_id, payment_id)
+LEFT JOIN attempts a ON a.legal_entity_id = p.legal_entity_id AND a.payment_id = p.payment_id
+  AND a.attempt_no = p.attempt_no;
+
+-- apply: write decisions; each only if the payment's version is still the one decided on
+WITH item AS MATERIALIZED (
+  SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::integer[], $4::text[], $5::text[], $6::text[],
+    $7::bigint[], $8::integer[], $9::text[], $10::text[], $11::jsonb[], $12::timestamptz[],
+    $13::text[], $14::bytea[], $15::bytea[], $16::text[], $17::timestamptz[], $18::boolean[])
+  AS item (legal_entity_id, payment_id, version, status, status_reason, review, captured_minor,
+    attempt_no, closing, closing_reason, next_action, updated_at, kind, row_digest, payload,
+    job, run_at, release)
+), done AS (
+  UPDATE payments p SET version = item.version, status = item.status,
+    status_reason = item.status_reason, review = item.review,
+    captured_minor = item.captured_minor, attempt_no = item.attempt_no, closing = item.closing,
+    closing_reason = item.closing_reason, next_action = item.next_action,
+    updated_at = item.updated_at
+  FROM item
+  WHERE p.legal_entity_id = item.legal_entity_id AND p.payment_id = item.payment_id
+    AND p.version = item.version - 1
+  RETURNING p.legal_entity_id, p.payment_id
+), applied AS MATERIALIZED (
+  SELECT item.* FROM item JOIN done USING (legal_entity_id, payment_id)
+), new_event AS (
+  INSERT INTO events (legal_entity_id, payment_id, version, kind, actor, at, row_digest, payload)
+  SELECT legal_entity_id, payment_id, version, kind, $19, updated_at, row_digest, payload
+  FROM applied
+), job_over AS (
+  DELETE FROM jobs j USING applied
+  WHERE applied.job = 'rest' AND j.legal_entity_id = applied.legal_entity_id
+    AND j.payment_id = applied.payment_id
+), job_later AS (
+  UPDATE jobs j SET run_at = applied.run_at FROM applied
+  WHERE applied.job = 'schedule' AND j.legal_entity_id = applied.legal_entity_id
+    AND j.payment_id = applied.payment_id
+), reference_free AS (
+  DELETE FROM merchant_references r USING applied JOIN payments p
+    ON p.legal_entity_id = applied.legal_entity_id AND p.payment_id = applied.payment_id
+  WHERE applied.release AND r.legal_entity_id = p.legal_entity_id
+    AND r.merchant_reference = p.merchant_reference AND r.payment_id = p.payment_id
+)
+SELECT payment_id FROM applied;
+
+-- open_attempts: commit what is about to be sent, before it is sent
+INSERT INTO attempts (legal_entity_id, payment_id, attempt_no, kind, state, gateway,
+  gateway_account_id, gateway_key, staged, amount_minor, currency, parameters, opened_at)
+SELECT legal_entity_id, payment_id, attempt_no, kind, 'open', gateway, gateway_account_id,
+  gateway_key, staged, amount_minor, currency, parameters, $12
+FROM unnest($1::uuid[], $2::uuid[], $3::integer[], $4::text[], $5::text[], $6::uuid[], $7::text[],
+  $8::boolean[], $9::bigint[], $10::text[], $11::jsonb[])
+AS item (legal_entity_id, payment_id, attempt_no, kind, gateway, gateway_account_id, gateway_key,
+  staged, amount_minor, currency, parameters);
+
+-- settle_attempts: what a gateway's answer leaves in the attempt, with the call for explain
+UPDATE attempts a SET state = coalesce(item.state, a.state),
+  decline = coalesce(item.decline, a.decline), raw_code = coalesce(item.raw_code, a.raw_code),
+  calls = CASE WHEN jsonb_array_length(a.calls) < $9 THEN a.calls || item.call ELSE a.calls END,
+  settled_at = $8
+FROM unnest($1::uuid[], $2::uuid[], $3::integer[], $4::text[], $5::text[], $6::text[],
+  $7::jsonb[]) AS item (legal_entity_id, payment_id, attempt_no, state, decline, raw_code, call)
+WHERE a.legal_entity_id = item.legal_entity_id AND a.payment_id = item.payment_id
+  AND a.attempt_no = item.attempt_no;
+
+-- commit_object_ids: the gateway's object, once, while its payment still wants to be sent
+UPDATE attempts a SET gateway_object_id = item.object_id, calls = a.calls || item.call
+FROM unnest($1::uuid[], $2::uuid[], $3::integer[], $4::text[], $5::jsonb[])
+  AS item (legal_entity_id, payment_id, attempt_no, object_id, call)
+JOIN payments p USING (legal_entity_id, payment_id)
+WHERE a.legal_entity_id = item.legal_entity_id AND a.payment_id = item.payment_id
+  AND a.attempt_no = item.attempt_no AND a.state = 'open' AND a.gateway_object_id IS NULL
+  AND p.status = 'processing' AND p.closing IS NULL AND p.attempt_no = a.attempt_no
+RETURNING a.payment_id;
+
+-- reschedule: nothing changed; come back later
+UPDATE jobs j SET run_at = item.run_at
+FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[]) AS item (legal_entity_id, payment_id, run_at)
+WHERE j.legal_entity_id = item.legal_entity_id AND j.payment_id = item.payment_id;
+
+-- remove_jobs: these payments need nothing any more
+DELETE FROM jobs j USING unnest($1::uuid[], $2::uuid[]) AS item (legal_entity_id, payment_id)
+WHERE j.legal_entity_id = item.legal_entity_id AND j.payment_id = item.payment_id;

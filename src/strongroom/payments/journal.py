@@ -1,0 +1,133 @@
+"""What a decision writes: the event's canonical payload, and the columns of the statements."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from strongroom.ids import to_text
+from strongroom.payments.rows import json_text
+from strongroom.payments.states import (
+    Answered,
+    Attempt,
+    Call,
+    Decision,
+    Payment,
+    Rest,
+    Schedule,
+)
+
+
+class Verdict(NamedTuple):
+    """A decision with the payment that it was made on, ready to be written."""
+
+    payment: Payment
+    decision: Decision
+    payload: bytes
+    attempt: Attempt | None
+    answered: Answered | None = None
+
+
+def accepted_payload(payment: Payment, idempotency_key: str) -> bytes:
+    """The first event of a payment: references and amounts, no personal data."""
+    return msgspec.json.encode(
+        {
+            "payment": to_text("pay", payment.payment_id),
+            "status": payment.status,
+            "amount_minor": payment.amount_minor,
+            "currency": payment.currency,
+            "merchant_reference": payment.merchant_reference,
+            "gateway": payment.gateway,
+            "not_after": payment.not_after,
+            "idempotency_key": idempotency_key,
+        },
+        order="deterministic",
+    )
+
+
+_STATE_FIELDS = (
+    "status",
+    "status_reason",
+    "review",
+    "captured_minor",
+    "attempt_no",
+    "closing",
+    "closing_reason",
+    "gateway",
+)
+
+
+def payload_of(
+    before: Payment, decision: Decision, attempt: Attempt | None, call: Call | None
+) -> bytes:
+    """Canonical JSON of what changed, enough to fold the payment's state out of its events."""
+    after = decision.payment
+    if after is before:
+        return b""
+    content: dict[str, Any] = {
+        name: getattr(after, name)
+        for name in _STATE_FIELDS
+        if getattr(after, name) != getattr(before, name)
+    }
+    if attempt is not None:
+        content["attempt"] = {
+            "no": attempt.attempt_no,
+            "state": decision.attempt_state or attempt.state,
+            "gateway_object_id": attempt.gateway_object_id,
+        }
+    if call is not None:
+        content["call"] = call
+    return msgspec.json.encode(content, order="deterministic")
+
+
+def verdict_columns(verdicts: Sequence[Verdict]) -> tuple[list[Any], ...]:
+    """One array a column of the statement `apply`."""
+    rows = []
+    for verdict in verdicts:
+        after, effect = verdict.decision.payment, verdict.decision.effect
+        run_at = effect.run_at if isinstance(effect, Schedule) else None
+        job = "schedule" if run_at else "rest" if isinstance(effect, Rest) else "leave"
+        rows.append(
+            (
+                after.legal_entity_id,
+                after.payment_id,
+                after.version,
+                after.status,
+                after.status_reason,
+                after.review,
+                after.captured_minor,
+                after.attempt_no,
+                after.closing,
+                after.closing_reason,
+                None if after.next_action is None else json_text(after.next_action),
+                after.updated_at,
+                verdict.decision.kind,
+                after.row_digest(),
+                verdict.payload,
+                job,
+                run_at,
+                isinstance(effect, Rest) and effect.release,
+            )
+        )
+    return tuple(list(column) for column in zip(*rows, strict=True))
+
+
+def opened_columns(opened: Sequence[tuple[Payment, Attempt]]) -> tuple[list[Any], ...]:
+    """One array a column of the statement `open_attempts`."""
+    rows = [
+        (
+            payment.legal_entity_id,
+            payment.payment_id,
+            attempt.attempt_no,
+            attempt.kind,
+            attempt.gateway,
+            attempt.gateway_account_id,
+            attempt.gateway_key,
+            attempt.staged,
+            attempt.amount_minor,
+            attempt.currency,
+            json_text(attempt.parameters),
+        )
+        for payment, attempt in opened
+    ]
+    return tuple(list(column) for column in zip(*rows, strict=True))

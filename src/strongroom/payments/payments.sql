@@ -1,0 +1,104 @@
+-- accept: claim keys, then references; payment, job and event only for those that won both
+WITH item AS MATERIALIZED (
+  SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::bytea[], $5::text[], $6::text[],
+    $7::bigint[], $8::text[], $9::text[], $10::jsonb[], $11::text[], $12::text[], $13::uuid[],
+    $14::text[], $15::timestamptz[], $16::bytea[], $17::bytea[], $18::smallint[],
+    $19::timestamptz[], $20::text[], $21::bytea[], $22::bytea[], $23::timestamptz[])
+  AS item (legal_entity_id, payment_id, idempotency_key, fingerprint, merchant_reference, status,
+    amount_minor, currency, description, metadata, return_url, gateway, gateway_account_id,
+    instrument_token, not_after, gateway_key_seed, digest_salt, bucket, run_at, actor, row_digest,
+    payload, created_at)
+), won_key AS (
+  INSERT INTO idempotency_keys AS k
+    (legal_entity_id, idempotency_key, operation, fingerprint, payment_id, created_at)
+  SELECT legal_entity_id, idempotency_key, 'payments.create', fingerprint, payment_id, created_at
+  FROM item
+  WHERE NOT EXISTS (SELECT FROM merchant_references r
+    WHERE r.legal_entity_id = item.legal_entity_id
+      AND r.merchant_reference = item.merchant_reference)
+  ORDER BY legal_entity_id, idempotency_key
+  ON CONFLICT DO NOTHING
+  RETURNING k.legal_entity_id, k.payment_id
+), won_reference AS (
+  INSERT INTO merchant_references AS r (legal_entity_id, merchant_reference, payment_id)
+  SELECT item.legal_entity_id, item.merchant_reference, item.payment_id
+  FROM item JOIN won_key USING (legal_entity_id, payment_id)
+  ORDER BY item.legal_entity_id, item.merchant_reference
+  ON CONFLICT DO NOTHING
+  RETURNING r.legal_entity_id, r.payment_id
+), won AS MATERIALIZED (
+  SELECT item.* FROM item JOIN won_reference USING (legal_entity_id, payment_id)
+), new_payment AS (
+  INSERT INTO payments (legal_entity_id, payment_id, version, status, amount_minor, captured_minor,
+    currency, merchant_reference, description, metadata, return_url, gateway, gateway_account_id,
+    instrument_token, attempt_no, not_after, gateway_key_seed, digest_salt, created_at, updated_at)
+  SELECT legal_entity_id, payment_id, 1, status, amount_minor, 0, currency, merchant_reference,
+    description, metadata, return_url, gateway, gateway_account_id, instrument_token, 0, not_after,
+    gateway_key_seed, digest_salt, created_at, created_at
+  FROM won
+), new_job AS (
+  INSERT INTO jobs (legal_entity_id, payment_id, bucket, run_at)
+  SELECT legal_entity_id, payment_id, bucket, run_at FROM won
+), new_event AS (
+  INSERT INTO events (legal_entity_id, payment_id, version, kind, actor, at, row_digest, payload)
+  SELECT legal_entity_id, payment_id, 1, 'payment.accepted', actor, created_at, row_digest, payload
+  FROM won
+)
+SELECT won_key.payment_id, won_reference.payment_id IS NOT NULL AS has_reference
+FROM won_key LEFT JOIN won_reference USING (legal_entity_id, payment_id);
+
+-- keys_held: what the keys that others hold stand for, with their payments as they now are
+SELECT k.idempotency_key, k.operation, k.fingerprint, p.*
+FROM unnest($1::uuid[], $2::text[]) AS item (legal_entity_id, idempotency_key)
+JOIN idempotency_keys k USING (legal_entity_id, idempotency_key)
+JOIN payments p USING (legal_entity_id, payment_id);
+
+-- references_held: which payments hold these references
+SELECT r.legal_entity_id, r.merchant_reference, r.payment_id
+FROM unnest($1::uuid[], $2::text[]) AS item (legal_entity_id, merchant_reference)
+JOIN merchant_references r USING (legal_entity_id, merchant_reference);
+
+-- payments_by_id: rows as they now are
+SELECT p.* FROM unnest($1::uuid[], $2::uuid[]) AS item (legal_entity_id, payment_id)
+JOIN payments p USING (legal_entity_id, payment_id);
+
+-- payment_for_update: one row, locked against a second decision
+SELECT p.* FROM payments p WHERE p.legal_entity_id = $1 AND p.payment_id = $2 FOR UPDATE;
+
+-- claim_key: the idempotency key of an operation on an existing payment; nothing when it is held
+INSERT INTO idempotency_keys
+  (legal_entity_id, idempotency_key, operation, fingerprint, payment_id, created_at)
+VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING RETURNING payment_id;
+
+-- bring_instrument: what a confirm changes in the row
+UPDATE payments SET version = $3, status = $4, gateway = $5, gateway_account_id = $6,
+  instrument_token = $7, return_url = $8, updated_at = $9
+WHERE legal_entity_id = $1 AND payment_id = $2 AND version = $3 - 1;
+
+-- add_event: one event of one payment
+INSERT INTO events (legal_entity_id, payment_id, version, kind, actor, at, row_digest, payload)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8);
+
+-- run_job_at: look at a payment at this moment
+INSERT INTO jobs AS j (legal_entity_id, payment_id, bucket, run_at) VALUES ($1, $2, $3, $4)
+ON CONFLICT (legal_entity_id, payment_id) DO UPDATE SET run_at = excluded.run_at, tries = 0;
+
+-- list_payments: newest first, below the cursor; filters are applied by the reader's loop
+SELECT * FROM payments
+WHERE legal_entity_id = $1 AND payment_id < $2 AND payment_id >= $3
+ORDER BY legal_entity_id DESC, payment_id DESC LIMIT $4;
+
+-- list_by_reference: newest first, below the cursor, all payments with this reference
+SELECT * FROM payments
+WHERE legal_entity_id = $1 AND merchant_reference = $5 AND payment_id < $2 AND payment_id >= $3
+ORDER BY legal_entity_id DESC, merchant_reference DESC, payment_id DESC LIMIT $4;
+
+-- history_events: everything that happened to a payment, in order
+SELECT version, kind, actor, at, row_digest, payload FROM events
+WHERE legal_entity_id = $1 AND payment_id = $2 ORDER BY version;
+
+-- history_attempts: its attempts with their calls
+SELECT * FROM attempts WHERE legal_entity_id = $1 AND payment_id = $2 ORDER BY attempt_no;
+
+-- history_job: what is still planned for it
+SELECT run_at, lease, tries FROM jobs WHERE legal_entity_id = $1 AND payment_id = $2;

@@ -1,0 +1,73 @@
+"""Between database rows and the values that `decide` works on."""
+
+from typing import Any, Protocol
+
+import msgspec
+
+from strongroom.payments.states import Attempt, Payment
+
+
+class Row(Protocol):
+    """One row by column name, as asyncpg gives it."""
+
+    def __getitem__(self, name: str, /) -> Any:
+        """The column's value."""
+        ...
+
+
+def payment_of(row: Row) -> Payment:
+    """The payment in a row of the table payments."""
+    next_action = row["next_action"]
+    return Payment(
+        legal_entity_id=row["legal_entity_id"],
+        payment_id=row["payment_id"],
+        version=row["version"],
+        status=row["status"],
+        status_reason=row["status_reason"],
+        review=row["review"],
+        amount_minor=row["amount_minor"],
+        captured_minor=row["captured_minor"],
+        currency=row["currency"],
+        merchant_reference=row["merchant_reference"],
+        description=row["description"],
+        metadata=msgspec.json.decode(row["metadata"]),
+        return_url=row["return_url"],
+        gateway=row["gateway"],
+        gateway_account_id=row["gateway_account_id"],
+        instrument_token=row["instrument_token"],
+        attempt_no=row["attempt_no"],
+        closing=row["closing"],
+        closing_reason=row["closing_reason"],
+        next_action=None if next_action is None else msgspec.json.decode(next_action),
+        not_after=row["not_after"],
+        gateway_key_seed=row["gateway_key_seed"],
+        digest_salt=row["digest_salt"],
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+    )
+
+
+def attempt_of(row: Row, prefix: str = "") -> Attempt | None:
+    """The attempt in a row whose columns begin with `prefix`; None when the join found none."""
+    number = row[prefix + "attempt_no"]
+    if number is None:
+        return None
+    return Attempt(
+        attempt_no=number,
+        kind=row[prefix + "kind"],
+        state=row[prefix + "state"],
+        gateway=row[prefix + "gateway"],
+        gateway_account_id=row[prefix + "gateway_account_id"],
+        gateway_key=row[prefix + "gateway_key"],
+        staged=row[prefix + "staged"],
+        gateway_object_id=row[prefix + "gateway_object_id"],
+        amount_minor=row[prefix + "amount_minor"],
+        currency=row[prefix + "currency"],
+        parameters=msgspec.json.decode(row[prefix + "parameters"]),
+        opened_at=row[prefix + "opened_at"],
+    )
+
+
+def json_text(value: object) -> str:
+    """JSON as text, for a jsonb parameter."""
+    return msgspec.json.encode(value).decode()

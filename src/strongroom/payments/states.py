@@ -1,0 +1,282 @@
+"""What a payment and an attempt are, what can happen to them, and what a gateway can answer.
+
+Plain frozen values without I/O. `decide` is the only code that makes one Payment out of another.
+"""
+
+import hashlib
+from datetime import datetime
+from typing import Any, Final, Literal
+from uuid import UUID
+
+import msgspec
+from msgspec import Struct
+
+Status = Literal[
+    "requires_payment_method",
+    "processing",
+    "requires_action",
+    "authorized",
+    "succeeded",
+    "failed",
+    "canceled",
+    "outcome_unknown",
+]
+Closing = Literal["failed", "canceled", "new_attempt"]
+"""What a payment becomes once its gateway has confirmed that it can take no more money."""
+
+AttemptState = Literal[
+    "open", "action_required", "unknown", "approved", "declined", "canceled", "not_sent"
+]
+DeclineClass = Literal[
+    "insufficient_funds",
+    "limit_exceeded",
+    "generic_decline",
+    "try_again",
+    "authentication_required",
+    "authentication_failed",
+    "expired_card",
+    "invalid_card",
+    "incorrect_cvc",
+    "avs_mismatch",
+    "lost_stolen",
+    "fraud",
+    "not_permitted",
+    "revoked",
+    "call_issuer",
+    "duplicate",
+    "config_error",
+    "invalid_instrument",
+]
+
+FINAL: Final[frozenset[Status]] = frozenset({"succeeded", "failed", "canceled"})
+
+
+class Payment(Struct, frozen=True, kw_only=True):
+    """One intent to take `amount_minor` of `currency` from a customer.
+
+    `review` is set when a person has to look: the payment is frozen, nothing runs for it.
+    `closing` is set while a gateway object is being canceled; the status is then `processing`.
+    `gateway_key_seed` comes from the caller's Idempotency-Key, so that a repeat of the request
+    after a restored backup meets the same keys at the gateway.
+    """
+
+    legal_entity_id: UUID
+    payment_id: UUID
+    version: int
+    status: Status
+    status_reason: str | None = None
+    review: str | None = None
+    amount_minor: int
+    captured_minor: int = 0
+    currency: str
+    merchant_reference: str
+    description: str | None = None
+    metadata: dict[str, str] = {}
+    return_url: str | None = None
+    gateway: str | None = None
+    gateway_account_id: UUID | None = None
+    instrument_token: str | None = None
+    attempt_no: int = 0
+    closing: Closing | None = None
+    closing_reason: str | None = None
+    next_action: dict[str, Any] | None = None
+    not_after: datetime
+    gateway_key_seed: bytes
+    digest_salt: bytes
+    created_at: datetime
+    updated_at: datetime
+
+    def row_digest(self) -> bytes:
+        """SHA-256 over the row's canonical JSON, salt included: 32 bytes.
+
+        Equal rows give equal digests; the salt keeps short texts from being guessed.
+        """
+        return hashlib.sha256(msgspec.json.encode(self, order="deterministic")).digest()
+
+
+class Call(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One exchange with a gateway, for `explain`; holds no secret and no body."""
+
+    operation: str
+    started_at: datetime
+    duration_ms: float
+    outcome: str
+    http_status: int | None = None
+    gateway_request_id: str | None = None
+    code: str | None = None
+
+
+class Attempt(Struct, frozen=True, kw_only=True):
+    """One try to move money at one gateway, with the exact parameters of its calls.
+
+    `opened_at` is committed before anything is sent, so it bounds the first send from below.
+    `staged`: the gateway first makes an object that takes no money until it is confirmed by id.
+    """
+
+    attempt_no: int
+    kind: Literal["sale"] = "sale"
+    state: AttemptState
+    gateway: str
+    gateway_account_id: UUID
+    gateway_key: str
+    staged: bool
+    gateway_object_id: str | None = None
+    amount_minor: int
+    currency: str
+    parameters: dict[str, Any]
+    opened_at: datetime
+
+
+# What a gateway can answer. Each caller matches all.
+
+
+class Approved(Struct, frozen=True):
+    """Money was taken: `amount_minor` of `currency`, as the gateway says."""
+
+    amount_minor: int
+    currency: str
+
+
+class Declined(Struct, frozen=True):
+    """Certainly no money moved. `object_open`: the gateway's object could still take some."""
+
+    decline: DeclineClass
+    raw_code: str
+    object_open: bool
+
+
+class ActionRequired(Struct, frozen=True):
+    """The customer has to do something; until then, and unless canceled, money can move."""
+
+    next_action: dict[str, Any]
+
+
+class Pending(Struct, frozen=True):
+    """The gateway is still at it."""
+
+
+class Canceled(Struct, frozen=True):
+    """The gateway's object is canceled for good: it can take no money any more."""
+
+
+class NotSent(Struct, frozen=True):
+    """Certainly nothing was charged so far, and the same may be sent again.
+
+    `fresh_key`: not under the same idempotency key, which would only repeat the answer.
+    """
+
+    why: str
+    fresh_key: bool = False
+
+
+class Unknown(Struct, frozen=True):
+    """Nobody can say whether money moved."""
+
+    why: str
+
+
+class Mismatched(Struct, frozen=True):
+    """The gateway's object speaks of another amount or currency than the attempt."""
+
+    amount_minor: int
+    currency: str
+
+
+Answer = Approved | Declined | ActionRequired | Pending | Canceled | NotSent | Unknown | Mismatched
+
+
+# What can happen to a payment.
+
+
+class InstrumentBrought(Struct, frozen=True):
+    """The caller confirms with an instrument."""
+
+    gateway: str
+    gateway_account_id: UUID
+    token: str
+    return_url: str | None
+
+
+class CustomerReturned(Struct, frozen=True):
+    """The caller says that the customer's action is over: look at once."""
+
+
+class Due(Struct, frozen=True):
+    """The payment's time has come: what is to be done now? `attempt` is the newest one."""
+
+    attempt: Attempt | None
+
+
+class Answered(Struct, frozen=True):
+    """A gateway answered for an attempt: to a send, a look or a cancel; perhaps late."""
+
+    attempt: Attempt
+    answer: Answer
+    call: Call
+    asked: Literal["send", "look", "cancel"]
+    tries: int
+
+
+Happening = InstrumentBrought | CustomerReturned | Due | Answered
+
+
+# What follows from it.
+
+
+class Open(Struct, frozen=True):
+    """Commit a new attempt with this number, then send it."""
+
+    attempt_no: int
+
+
+class Send(Struct, frozen=True):
+    """Send (again) what the open attempt says, under its own key."""
+
+
+class Look(Struct, frozen=True):
+    """Ask the gateway what has become of the attempt."""
+
+
+class CancelObject(Struct, frozen=True):
+    """Have the gateway's object canceled."""
+
+
+class Schedule(Struct, frozen=True):
+    """Come back at this moment."""
+
+    run_at: datetime
+
+
+class Rest(Struct, frozen=True):
+    """Nothing is left to do; `release` frees the merchant reference for a new payment."""
+
+    release: bool = False
+
+
+class Leave(Struct, frozen=True):
+    """Whatever is planned for the payment stays planned."""
+
+
+Effect = Open | Send | Look | CancelObject | Schedule | Rest | Leave
+
+
+class Decision(Struct, frozen=True):
+    """The payment afterwards (the same object when nothing changed) and what follows.
+
+    `kind` names the event that a change leaves; `attempt_state` is what the attempt becomes.
+    """
+
+    payment: Payment
+    effect: Effect
+    kind: str | None = None
+    attempt_state: AttemptState | None = None
+    decline: DeclineClass | None = None
+    raw_code: str | None = None
+
+
+class NotPossible(Exception):
+    """The payment's status does not allow what the caller asks for; `code` says why."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code

@@ -1,0 +1,182 @@
+"""Self-clocking batches: what arrives while a commit is under way goes into the next one.
+
+No timer. A few writers take turns; each flush is one transaction over many items. A bounded queue
+with a share per owner, so that one legal entity cannot starve another.
+"""
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from typing import Final, Generic, TypeVar
+
+import structlog
+
+from strongroom.clock import monotonic_seconds
+from strongroom.database import DATA_FAULTS, SERIALIZATION_FAILURES, UNREACHABLE
+
+BATCH_MAX: Final = 512
+QUEUE_MAX: Final = 8192
+SHARE_MAX: Final = QUEUE_MAX // 2
+SERIALIZATION_RETRIES_MAX: Final = 8
+RERUN_WAIT_SECONDS: Final = 0.05
+RERUN_WAIT_SECONDS_MAX: Final = 1.0
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+log = structlog.get_logger()
+
+
+class QueueFull(Exception):
+    """The queue, or the owner's share of it, is full; nothing was taken."""
+
+
+class OutcomeOfCommitUnknown(Exception):
+    """The database stopped answering, and running the batch again did not succeed in time."""
+
+
+class Refused(Exception):
+    """The database refused this one item; `__cause__` is its error of SQLSTATE class 22 or 23."""
+
+
+class Batcher(Generic[Item, Result]):
+    """Gathers items and hands them to `flush` in batches of at most `batch_max`.
+
+    `flush` is one transaction: given items it returns as many results in order, or raises and has
+    done nothing, or its COMMIT's answer was lost. It must bear being run again with the same
+    items. `rerun_seconds` bounds how long that is tried.
+    """
+
+    def __init__(
+        self,
+        flush: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]],
+        *,
+        owner: Callable[[Item], Hashable],
+        writers: int = 2,
+        batch_max: int = BATCH_MAX,
+        queue_max: int = QUEUE_MAX,
+        share_max: int = SHARE_MAX,
+        rerun_seconds: float = 12.0,
+    ) -> None:
+        self._flush = flush
+        self._owner = owner
+        self._writers = writers
+        self._batch_max = batch_max
+        self._queue_max = queue_max
+        self._share_max = share_max
+        self._rerun_seconds = rerun_seconds
+        self._queues: dict[Hashable, deque[tuple[Item, asyncio.Future[Result]]]] = {}
+        self._queued = 0
+        self._wake = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._in_flight = 0
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Starts the writers in the running loop."""
+        self._tasks = [asyncio.create_task(self._write()) for _ in range(self._writers)]
+
+    def submit(self, item: Item) -> asyncio.Future[Result]:
+        """Queues an item; the future ends with its result, Refused or OutcomeOfCommitUnknown.
+
+        Raises QueueFull. Cancelling the future does not take the item back.
+        """
+        owner = self._owner(item)
+        queue = self._queues.get(owner)
+        if self._queued >= self._queue_max or (queue and len(queue) >= self._share_max):
+            raise QueueFull
+        if queue is None:
+            queue = self._queues[owner] = deque()
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        queue.append((item, future))
+        self._queued += 1
+        self._wake.set()
+        self._idle.clear()
+        return future
+
+    async def drain(self) -> None:
+        """Waits until all that was queued is written, then stops the writers."""
+        await self._idle.wait()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _write(self) -> None:
+        while True:
+            while not self._queued:
+                self._wake.clear()
+                await self._wake.wait()
+            batch = self._take()
+            self._in_flight += len(batch)
+            try:
+                await self._run(batch)
+            finally:
+                self._in_flight -= len(batch)
+                if not self._queued and not self._in_flight:
+                    self._idle.set()
+
+    def _take(self) -> list[tuple[Item, asyncio.Future[Result]]]:
+        """Up to `batch_max` items, an equal share from each owner that has some waiting."""
+        batch: list[tuple[Item, asyncio.Future[Result]]] = []
+        while self._queues and len(batch) < self._batch_max:
+            share = max(1, (self._batch_max - len(batch)) // len(self._queues))
+            for owner in list(self._queues):
+                queue = self._queues.pop(owner)
+                most = min(share, len(queue), self._batch_max - len(batch))
+                batch.extend(queue.popleft() for _ in range(most))
+                if queue:
+                    self._queues[owner] = queue  # to the end: others come first next time
+        self._queued -= len(batch)
+        return batch
+
+    async def _run(self, batch: Sequence[tuple[Item, asyncio.Future[Result]]]) -> None:
+        try:
+            results = await self._flush_surely([item for item, _ in batch])
+        except DATA_FAULTS as fault:
+            if len(batch) > 1:
+                middle = len(batch) // 2
+                await self._run(batch[:middle])
+                await self._run(batch[middle:])
+                return
+            refused = Refused()
+            refused.__cause__ = fault
+            _fail(batch, refused)
+        except OutcomeOfCommitUnknown as unknown:
+            _fail(batch, unknown)
+        except Exception as bug:  # noqa: BLE001 - the writer must live on; every waiter hears of it
+            log.error("batch_failed", error=type(bug).__name__, items=len(batch))
+            _fail(batch, bug)
+        else:
+            for (_, future), result in zip(batch, results, strict=True):
+                if not future.done():
+                    future.set_result(result)
+
+    async def _flush_surely(self, items: Sequence[Item]) -> Sequence[Result]:
+        """Runs the batch, again after a serialization failure or a database out of reach."""
+        deadline = monotonic_seconds() + self._rerun_seconds
+        serialization_failures = 0
+        wait = RERUN_WAIT_SECONDS
+        while True:
+            try:
+                return await self._flush(items)
+            except SERIALIZATION_FAILURES:
+                serialization_failures += 1
+                if serialization_failures > SERIALIZATION_RETRIES_MAX:
+                    raise OutcomeOfCommitUnknown from None
+                await asyncio.sleep(random.uniform(0, 0.01) * serialization_failures)  # noqa: S311
+            except UNREACHABLE as error:
+                if isinstance(error, DATA_FAULTS):
+                    raise
+                log.warning("batch_rerun", error=type(error).__name__, items=len(items))
+                if monotonic_seconds() + wait > deadline:
+                    raise OutcomeOfCommitUnknown from error
+                await asyncio.sleep(wait)
+                wait = min(wait * 2, RERUN_WAIT_SECONDS_MAX)
+
+
+def _fail(batch: Sequence[tuple[Item, asyncio.Future[Result]]], error: Exception) -> None:
+    for _, future in batch:
+        if not future.done():
+            future.set_exception(error)

@@ -1,0 +1,221 @@
+"""The worker of a process: claims what is due, calls gateways, and hands answers to the engine."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from datetime import timedelta
+from typing import Any, Final, Literal, TypeVar
+
+import structlog
+from msgspec.structs import replace
+
+from strongroom.clock import Clock, monotonic_seconds
+from strongroom.database import SERIALIZATION_FAILURES, UNREACHABLE
+from strongroom.gateways.accounts import Accounts
+from strongroom.gateways.port import Account, Gateway, Prepared
+from strongroom.payments.engine import Claimed, Engine
+from strongroom.payments.states import (
+    Answer,
+    Answered,
+    Attempt,
+    Call,
+    CancelObject,
+    Look,
+    NotSent,
+    Payment,
+    Send,
+    Unknown,
+)
+from strongroom.work.batch import OutcomeOfCommitUnknown, QueueFull, Refused
+
+CLAIM_MAX: Final = 128
+IN_FLIGHT_MAX: Final = 512
+IDLE_WAIT_SECONDS: Final = 0.05
+DATABASE_WAIT_SECONDS: Final = 0.5
+LATE_MAX: Final = 512
+"""Calls past their deadline that are still listened to."""
+LATE_SECONDS: Final = 90.0
+GRACE_SECONDS: Final = 0.25
+"""After a pause of the whole process the answer may be there already: it is read first."""
+LEASE_OVER_DEADLINE: Final = 2.5
+"""The lease is this many deadlines long: one to make the object, one to confirm it, and slack."""
+
+Heard = TypeVar("Heard")
+
+log = structlog.get_logger()
+
+
+class Worker:
+    """Does what is due, bounded in flight, until it is drained."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        gateways: Mapping[str, Gateway],
+        accounts: Accounts,
+        clock: Clock,
+        *,
+        deadline: timedelta,
+        in_flight_max: int = IN_FLIGHT_MAX,
+        claim_max: int = CLAIM_MAX,
+    ) -> None:
+        self._engine = engine
+        self._gateways = gateways
+        self._accounts = accounts
+        self._clock = clock
+        self._deadline_seconds = deadline.total_seconds()
+        self._lease_seconds = self._deadline_seconds * LEASE_OVER_DEADLINE
+        self._in_flight_max = in_flight_max
+        self._claim_max = claim_max
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._late: set[asyncio.Task[None]] = set()
+        self._room = asyncio.Event()
+        self._stopping = False
+
+    async def run(self) -> None:
+        """Works until `stop` is called, then finishes what was claimed."""
+        self._engine.start()
+        while not self._stopping:
+            room = min(self._in_flight_max - len(self._tasks), self._claim_max)
+            if room < min(self._claim_max, self._in_flight_max) // 2:
+                self._room.clear()
+                await self._room.wait()
+                continue
+            claim_started = monotonic_seconds()
+            try:
+                claimed = await self._engine.claim(room)
+            except (*UNREACHABLE, *SERIALIZATION_FAILURES) as error:
+                log.warning("claim_failed", error=type(error).__name__)
+                await asyncio.sleep(DATABASE_WAIT_SECONDS)
+                continue
+            lease_ends = claim_started + self._lease_seconds
+            for item in claimed:
+                task = asyncio.create_task(self._advance(item, lease_ends))
+                self._tasks.add(task)
+                task.add_done_callback(self._task_done)
+            if len(claimed) < room // 2:
+                await asyncio.sleep(IDLE_WAIT_SECONDS)
+        await self._finish()
+
+    def stop(self) -> None:
+        """Claims nothing more; `run` returns when what is in flight has ended."""
+        self._stopping = True
+        self._room.set()
+
+    async def _finish(self) -> None:
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        for task in self._late:
+            task.cancel()
+        if self._late:
+            await asyncio.wait(self._late)
+        await self._engine.drain()
+
+    def _task_done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._room.set()
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            # The lease lapses by itself and the payment is looked at again.
+            log.error("advance_failed", error=type(error).__name__, exc_info=error)
+
+    async def _advance(self, claimed: Claimed, lease_ends: float) -> None:
+        """Does what is to be done for one payment, as long as the lease allows another call."""
+        payment, attempt = claimed.payment, claimed.attempt
+        effect: object = claimed.effect
+        account = await self._accounts.get(payment.legal_entity_id, attempt.gateway_account_id)
+        gateway = self._gateways[attempt.gateway]
+        while isinstance(effect, Send | Look | CancelObject):
+            if monotonic_seconds() + self._deadline_seconds > lease_ends:
+                return
+            if isinstance(effect, Send) and gateway.staged and attempt.gateway_object_id is None:
+                prepared = await self._prepare(claimed, account, gateway)
+                if prepared is None:
+                    return
+                attempt = prepared
+                continue
+            answered = await self._call(effect, account, gateway, payment, attempt, claimed.tries)
+            committed = await self._engine.settle(payment, answered)
+            payment, effect = committed.payment, committed.effect
+
+    async def _prepare(
+        self, claimed: Claimed, account: Account, gateway: Gateway
+    ) -> Attempt | None:
+        """The attempt with its committed object id, or None when it is not to be sent now."""
+        attempt = claimed.attempt
+        answer, call = await self._listen(
+            gateway.prepare(account, attempt), NotSent("no_answer"), "create"
+        )
+        if isinstance(answer, Prepared):
+            if not await self._engine.commit_object_id(claimed, answer.object_id, call):
+                return None
+            return replace(attempt, gateway_object_id=answer.object_id)
+        await self._engine.settle(
+            claimed.payment,
+            Answered(attempt=attempt, answer=answer, call=call, asked="send", tries=claimed.tries),
+        )
+        return None
+
+    async def _call(
+        self,
+        effect: Send | Look | CancelObject,
+        account: Account,
+        gateway: Gateway,
+        payment: Payment,
+        attempt: Attempt,
+        tries: int,
+    ) -> Answered:
+        asked: Literal["send", "look", "cancel"]
+        if isinstance(effect, Send):
+            asked, request = "send", gateway.send(account, attempt)
+        elif isinstance(effect, Look):
+            asked, request = "look", gateway.look(account, attempt)
+        else:
+            asked, request = "cancel", gateway.cancel(account, attempt)
+
+        def answered(answer: Answer, call: Call) -> Answered:
+            return Answered(attempt=attempt, answer=answer, call=call, asked=asked, tries=tries)
+
+        def late(answer: Answer, call: Call) -> Awaitable[object]:
+            return self._engine.settle(payment, answered(answer, call))
+
+        answer, call = await self._listen(request, Unknown("no_answer"), asked, late)
+        return answered(answer, call)
+
+    async def _listen(
+        self,
+        request: Coroutine[Any, Any, tuple[Heard, Call]],
+        silence: Heard,
+        operation: str,
+        late: Callable[[Any, Call], Awaitable[object]] | None = None,
+    ) -> tuple[Heard, Call]:
+        """The gateway's answer, or `silence` at the deadline; `late` hears what comes after it."""
+        started_at, started = self._clock.now(), monotonic_seconds()
+        task = asyncio.create_task(request)
+        done, _ = await asyncio.wait({task}, timeout=self._deadline_seconds)
+        if not done:
+            done, _ = await asyncio.wait({task}, timeout=GRACE_SECONDS)
+        if done:
+            return task.result()
+        if late is not None and len(self._late) < LATE_MAX:
+            listener = asyncio.create_task(self._listen_on(task, late))
+            self._late.add(listener)
+            listener.add_done_callback(self._late.discard)
+        else:
+            task.cancel()
+        duration_ms = round((monotonic_seconds() - started) * 1000, 3)
+        return silence, Call(
+            operation=operation, started_at=started_at, duration_ms=duration_ms, outcome="no_answer"
+        )
+
+    async def _listen_on(
+        self,
+        task: asyncio.Task[tuple[Heard, Call]],
+        late: Callable[[Any, Call], Awaitable[object]],
+    ) -> None:
+        try:
+            async with asyncio.timeout(LATE_SECONDS):
+                answer, call = await task
+            await late(answer, call)
+        except (TimeoutError, QueueFull, Refused, OutcomeOfCommitUnknown) as error:
+            # Looks go on at their own pace, so nothing is lost but the early word.
+            log.info("late_answer_not_heard", error=type(error).__name__)
