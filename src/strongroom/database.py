@@ -6,7 +6,7 @@ once, by name.
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from functools import cache
 from importlib import resources
@@ -90,7 +90,7 @@ async def connect_pool(url: str, *, size_max: int, application: str) -> asyncpg.
 
 
 async def _leave_clean(connection: Connection) -> None:
-    """Before a connection goes back: settings are local to transactions, so end any that is open."""
+    """Before a connection goes back: settings are transaction-local, so end what is open."""
     if connection.is_in_transaction():
         await connection.execute("ROLLBACK")
 
@@ -100,12 +100,25 @@ async def begin(
     legal_entity_ids: Iterable[UUID],
     *,
     read_only: bool = False,
+    buckets: Sequence[int] = (),
 ) -> None:
-    """Opens a transaction that sees the rows of these legal entities only; one round trip."""
+    """Opens a transaction that sees the rows of these legal entities only; one round trip.
+
+    A worker that names `buckets` sees their jobs as well.
+    """
     mode = " READ ONLY" if read_only else ""
-    await connection.execute(
-        f"BEGIN{mode}; SET LOCAL strongroom.legal_entities = '{as_array_literal(legal_entity_ids)}'"
-    )
+    served = f"SET LOCAL strongroom.buckets = '{','.join(map(str, buckets))}'; " if buckets else ""
+    await connection.execute(f"BEGIN{mode}; {served}{_seeing(legal_entity_ids)}")
+
+
+async def see(connection: Connection, legal_entity_ids: Iterable[UUID]) -> None:
+    """From now to the end of its transaction the connection sees these legal entities' rows."""
+    await connection.execute(_seeing(legal_entity_ids))
+
+
+def _seeing(legal_entity_ids: Iterable[UUID]) -> str:
+    """The statement that row-level security goes by; ids are UUIDs, so there is no injection."""
+    return f"SET LOCAL strongroom.legal_entities = '{as_array_literal(legal_entity_ids)}'"
 
 
 @asynccontextmanager
@@ -119,6 +132,25 @@ async def reading(
             yield connection
         finally:
             await rollback(connection)
+
+
+@asynccontextmanager
+async def writing(
+    pool: asyncpg.Pool, legal_entity_ids: Iterable[UUID], *, buckets: Sequence[int] = ()
+) -> AsyncIterator[Connection]:
+    """A transaction over the rows of these legal entities, and the jobs of these buckets.
+
+    Commits at the end of the block; rolls back, or gives the connection up, when it raises. When
+    COMMIT itself raises an error of UNREACHABLE, nobody knows whether it took effect.
+    """
+    async with pool.acquire() as connection:
+        try:
+            await begin(connection, legal_entity_ids, buckets=buckets)
+            yield connection
+            await connection.execute("COMMIT")
+        except BaseException as error:
+            await end_after(error, connection)
+            raise
 
 
 async def rollback(connection: Connection) -> None:

@@ -28,7 +28,7 @@ NOT_AFTER_MAX: Final = timedelta(days=7)
 WAIT_SECONDS_MAX: Final = 30
 
 _TOKEN: Final = re.compile(r"pm_[A-Za-z0-9_]{1,250}")
-_KEY: Final = re.compile(r"[\x21-\x7e]{1,%d}" % KEY_CHARACTERS_MAX)
+_KEY: Final = re.compile(rf"[\x21-\x7e]{{1,{KEY_CHARACTERS_MAX}}}")
 _URL: Final = re.compile(r"(https://|http://(127\.0\.0\.1|localhost)[:/])[\x21-\x7e]+")
 _WAIT: Final = re.compile(r"(?:^|[,;\s])wait\s*=\s*(\d{1,6})(?:$|[,;\s])")
 

@@ -13,7 +13,7 @@ from uuid import UUID
 import asyncpg
 from msgspec import Struct
 
-from strongroom.database import Connection, begin, end_after, statements
+from strongroom.database import Connection, statements, writing
 from strongroom.ids import bucket_of
 from strongroom.payments.rows import json_text, payment_of
 from strongroom.payments.states import Payment
@@ -136,30 +136,41 @@ class Acceptor:
             requests, key=lambda r: (r.payment.legal_entity_id.bytes, r.idempotency_key)
         )
         entities = {request.payment.legal_entity_id for request in ordered}
-        losers_of_race: set[UUID] = set()
-        async with self._pool.acquire() as connection:
-            for _ in range(LOST_RACES_MAX):
-                await begin(connection, entities)
-                try:
-                    claiming = [r for r in ordered if r.payment.payment_id not in losers_of_race]
-                    rows = await connection.fetch(SQL["accept"], *_columns(claiming))
-                    lost = {row["payment_id"] for row in rows if not row["has_reference"]}
-                    if lost:  # a reference was taken in this moment; its key must not stay claimed
-                        losers_of_race |= lost
-                        await connection.execute("ROLLBACK")
-                        continue
-                    won = {row["payment_id"] for row in rows}
+        lost: set[UUID] = set()
+        for _ in range(LOST_RACES_MAX):
+            claiming = [r for r in ordered if r.payment.payment_id not in lost]
+            try:
+                async with writing(self._pool, entities) as connection:
+                    won = await _claim(connection, claiming)
                     lookup = [r for r in ordered if r.payment.payment_id not in won]
                     others = await _explain_losers(connection, lookup) if lookup else {}
-                    await connection.execute("COMMIT")
-                except BaseException as error:
-                    await end_after(error, connection)
-                    raise
-                return [
-                    Created(r.payment) if r.payment.payment_id in won else others[id(r)]
-                    for r in requests
-                ]
+            except _ReferencesLost as race:
+                lost |= race.payment_ids
+                continue
+            return [
+                Created(r.payment) if r.payment.payment_id in won else others[id(r)]
+                for r in requests
+            ]
         return [TryAgain() for _ in requests]
+
+
+class _ReferencesLost(Exception):
+    """References were taken in this very moment: the keys claimed for them must not stay."""
+
+    def __init__(self, payment_ids: set[UUID]) -> None:
+        super().__init__("references lost")
+        self.payment_ids = payment_ids
+
+
+async def _claim(connection: Connection, claiming: Sequence[Request]) -> set[UUID]:
+    """Writes what wins its key and its reference; returns the ids of these payments."""
+    if not claiming:
+        return set()
+    rows = await connection.fetch(SQL["accept"], *_columns(claiming))
+    lost = {row["payment_id"] for row in rows if not row["has_reference"]}
+    if lost:
+        raise _ReferencesLost(lost)
+    return {row["payment_id"] for row in rows}
 
 
 def _columns(requests: Sequence[Request]) -> tuple[list[object], ...]:
@@ -193,8 +204,6 @@ def _columns(requests: Sequence[Request]) -> tuple[list[object], ...]:
         for r in requests
         for p in (r.payment,)
     ]
-    if not rows:
-        return tuple([] for _ in range(23))
     return tuple(list(column) for column in zip(*rows, strict=True))
 
 

@@ -9,7 +9,7 @@ import asyncpg
 import msgspec
 from msgspec import Struct
 
-from strongroom.database import SERIALIZATION_FAILURES, Connection, begin, end_after, statements
+from strongroom.database import SERIALIZATION_FAILURES, Connection, statements, writing
 from strongroom.ids import bucket_of
 from strongroom.payments.decide import decide
 from strongroom.payments.rows import payment_of
@@ -75,26 +75,18 @@ async def _confirm_once(
     asked: Confirmation,
     happening: Callable[[Payment], Awaitable[InstrumentBrought | CustomerReturned]],
 ) -> Confirmed:
-    async with pool.acquire() as connection:
-        try:
-            await begin(connection, [asked.legal_entity_id])
-            row = await connection.fetchrow(
-                SQL["payment_for_update"], asked.legal_entity_id, asked.payment_id
-            )
-            if row is None:
-                raise UnknownPayment
-            payment = payment_of(row)
-            if not await _claim(connection, asked):
-                result = Confirmed(payment, replayed=True)
-            else:
-                decision = decide(payment, await happening(payment), asked.at)
-                await _write(connection, asked, payment, decision)
-                result = Confirmed(decision.payment, replayed=False)
-            await connection.execute("COMMIT")
-        except BaseException as error:
-            await end_after(error, connection)
-            raise
-    return result
+    async with writing(pool, [asked.legal_entity_id]) as connection:
+        row = await connection.fetchrow(
+            SQL["payment_for_update"], asked.legal_entity_id, asked.payment_id
+        )
+        if row is None:
+            raise UnknownPayment
+        payment = payment_of(row)
+        if not await _claim(connection, asked):
+            return Confirmed(payment, replayed=True)
+        decision = decide(payment, await happening(payment), asked.at)
+        await _write(connection, asked, payment, decision)
+        return Confirmed(decision.payment, replayed=False)
 
 
 async def _claim(connection: Connection, asked: Confirmation) -> bool:

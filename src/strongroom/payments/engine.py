@@ -14,7 +14,7 @@ import asyncpg
 from msgspec import Struct
 
 from strongroom.clock import Clock
-from strongroom.database import Connection, begin, end_after, statements
+from strongroom.database import Connection, see, statements, writing
 from strongroom.errors import InvariantBroken
 from strongroom.gateways.port import Gateway
 from strongroom.payments.decide import decide
@@ -144,31 +144,18 @@ class Engine:
         Raises what the database raises; nothing is claimed then, or the lease lapses by itself.
         """
         now = self._clock.now()
-        buckets = ",".join(map(str, self._buckets))
-        async with self._pool.acquire() as connection:
-            try:
-                await connection.execute(f"BEGIN; SET LOCAL strongroom.buckets = '{buckets}'")
-                jobs = await connection.fetch(
-                    SQL["claim"], self._buckets, now, most, now + self._lease
-                )
-                if not jobs:
-                    await connection.execute("ROLLBACK")
-                    return []
-                entities = {job["legal_entity_id"] for job in jobs}
-                literal = ",".join(map(str, entities))
-                await connection.execute(f"SET LOCAL strongroom.legal_entities = '{literal}'")
-                rows = await connection.fetch(
-                    SQL["read"],
-                    [job["legal_entity_id"] for job in jobs],
-                    [job["payment_id"] for job in jobs],
-                )
-                tries = {job["payment_id"]: job["tries"] for job in jobs}
-                claimed = await self._open(connection, rows, tries, now)
-                await connection.execute("COMMIT")
-            except BaseException as error:
-                await end_after(error, connection)
-                raise
-        return claimed
+        async with writing(self._pool, [], buckets=self._buckets) as connection:
+            jobs = await connection.fetch(SQL["claim"], self._buckets, now, most, now + self._lease)
+            if not jobs:
+                return []
+            await see(connection, {job["legal_entity_id"] for job in jobs})
+            rows = await connection.fetch(
+                SQL["read"],
+                [job["legal_entity_id"] for job in jobs],
+                [job["payment_id"] for job in jobs],
+            )
+            tries = {job["payment_id"]: job["tries"] for job in jobs}
+            return await self._open(connection, rows, tries, now)
 
     async def _open(
         self,
@@ -230,21 +217,15 @@ class Engine:
 
     async def _commit_object_ids(self, items: Sequence[ObjectId]) -> Sequence[bool]:
         entities = {item.payment.legal_entity_id for item in items}
-        async with self._pool.acquire() as connection:
-            try:
-                await begin(connection, entities)
-                rows = await connection.fetch(
-                    SQL["commit_object_ids"],
-                    [item.payment.legal_entity_id for item in items],
-                    [item.payment.payment_id for item in items],
-                    [item.attempt_no for item in items],
-                    [item.object_id for item in items],
-                    [json_text(item.call) for item in items],
-                )
-                await connection.execute("COMMIT")
-            except BaseException as error:
-                await end_after(error, connection)
-                raise
+        async with writing(self._pool, entities) as connection:
+            rows = await connection.fetch(
+                SQL["commit_object_ids"],
+                [item.payment.legal_entity_id for item in items],
+                [item.payment.payment_id for item in items],
+                [item.attempt_no for item in items],
+                [item.object_id for item in items],
+                [json_text(item.call) for item in items],
+            )
         written = {row["payment_id"] for row in rows}
         return [item.payment.payment_id in written for item in items]
 
@@ -257,15 +238,9 @@ class Engine:
         done: dict[int, Committed] = {}
         # Two answers for one payment are decided one after the other.
         waves = _one_per_payment(list(enumerate(items)))
-        async with self._pool.acquire() as connection:
-            try:
-                await begin(connection, entities)
-                for wave in waves:
-                    await self._settle_wave(connection, wave, now, done)
-                await connection.execute("COMMIT")
-            except BaseException as error:
-                await end_after(error, connection)
-                raise
+        async with writing(self._pool, entities) as connection:
+            for wave in waves:
+                await self._settle_wave(connection, wave, now, done)
         return [done[index] for index in range(len(items))]
 
     async def _settle_wave(

@@ -10,6 +10,8 @@ from strongroom.ids import to_text
 from strongroom.money import as_decimal_text
 from strongroom.payments.reads import History
 
+_SHOWN = ("status", "status_reason", "review", "closing", "closing_reason")
+
 
 def explain_lines(history: History, *, short: bool = False) -> list[str]:
     """Lines to print: a head with how it stands now, then one line for everything that happened.
@@ -40,14 +42,11 @@ def explain_lines(history: History, *, short: bool = False) -> list[str]:
 def _story(history: History) -> list[tuple[datetime, str, str]]:
     story: list[tuple[datetime, str, str]] = []
     for attempt in history.attempts:
-        for call in attempt["calls"]:
-            story.append(_call(attempt, call))
+        story.extend(_call(attempt, call) for call in attempt["calls"])
     for event in history.events:
         payload = event["payload"]
         detail = [f"v{event['version']}"]
-        for name in ("status", "status_reason", "review", "closing", "closing_reason"):
-            if payload.get(name) is not None:
-                detail.append(f"{name}={payload[name]}")
+        detail += [f"{name}={payload[name]}" for name in _SHOWN if payload.get(name) is not None]
         if "attempt" in payload:
             number, state = payload["attempt"]["no"], payload["attempt"]["state"]
             detail.append(f"attempt={number}:{state}")

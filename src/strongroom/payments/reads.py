@@ -50,7 +50,7 @@ class History(Struct, frozen=True, kw_only=True):
 
 
 async def read_payments(pool: asyncpg.Pool, wanted: Mapping[UUID, UUID]) -> list[Payment]:
-    """Payments by id; `wanted` maps payment ids to their legal entities. Unknown ones are left out."""
+    """Payments by id, unknown ones left out; `wanted` maps payment ids to legal entities."""
     async with reading(pool, set(wanted.values())) as connection:
         rows = await connection.fetch(
             SQL["payments_by_id"], list(wanted.values()), list(wanted.keys())

@@ -189,7 +189,7 @@ class StripeGateway:
         except StripeError as error:
             answer, intent = read_error(error, attempt)
             status, request_id = error.http_status, error.request_id
-        except Exception as error:  # whatever else broke, it broke after the request left
+        except Exception as error:  # noqa: BLE001 - whatever else broke, it broke after the request left
             answer, status, request_id = Unknown("malformed_" + type(error).__name__), None, None
         call = Call(
             operation=operation,

@@ -165,7 +165,7 @@ def _call(name: str) -> Callable[[argparse.Namespace], int]:
     """A command of strongroom.commands, loaded when it is called."""
 
     def run(options: argparse.Namespace) -> int:
-        from strongroom import commands
+        from strongroom.cli import commands
 
         command: Callable[[argparse.Namespace], int] = getattr(commands, name)
         return command(options)

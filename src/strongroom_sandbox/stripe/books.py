@@ -1,0 +1,239 @@
+"""What the server knows: intents, charges, payment methods, idempotency keys.
+
+All of it is the fold of the ledger's lines. Every object is an immutable snapshot, so an older
+one can be shown again unchanged (search lags, a replayed answer).
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from strongroom_sandbox.stripe.errors import ErrorBody
+
+KEY_SECONDS = 24 * 3600  # docs.stripe.com/api/idempotent_requests: may be pruned after 24 hours
+VERSION_SECONDS = 3600  # how long a superseded version stays visible to a lagging search
+
+
+class Method(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """A payment method made from a test card (``card`` is its documented id)."""
+
+    id: str
+    card: str
+    created: int
+    customer: str | None = None
+    set_up: bool = False
+    used: bool = False
+
+
+class Charge(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """One attempt that reached the card. Money was taken when ``captured``.
+
+    ``amount`` and ``amount_captured`` are in the currency's minor unit, ``created`` and
+    ``captured_at`` in Unix seconds. ``idempotency_key`` is that of the request that caused it.
+    """
+
+    id: str
+    payment_intent: str
+    amount: int
+    currency: str
+    created: int
+    payment_method: str
+    card: str
+    paid: bool
+    captured: bool = False
+    captured_at: int | None = None
+    amount_captured: int = 0
+    amount_refunded: int = 0
+    idempotency_key: str | None = None
+    metadata: dict[str, str] = {}
+    customer: str | None = None
+    description: str | None = None
+    receipt_email: str | None = None
+    statement_descriptor: str | None = None
+    statement_descriptor_suffix: str | None = None
+    failure: ErrorBody | None = None
+    blocked: bool = False
+    authenticated: bool = False
+
+
+class Intent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """A PaymentIntent. ``updated`` (Unix seconds) and the last five fields are never answered."""
+
+    id: str
+    client_secret: str
+    created: int
+    updated: int
+    amount: int
+    currency: str
+    status: str = "requires_payment_method"
+    amount_received: int = 0
+    amount_capturable: int = 0
+    canceled_at: int | None = None
+    cancellation_reason: str | None = None
+    capture_method: str = "automatic_async"
+    confirmation_method: str = "automatic"
+    customer: str | None = None
+    description: str | None = None
+    last_payment_error: ErrorBody | None = None
+    latest_charge: str | None = None
+    metadata: dict[str, str] = {}
+    payment_method: str | None = None
+    payment_method_types: tuple[str, ...] = ("card",)
+    request_three_d_secure: str = "automatic"
+    receipt_email: str | None = None
+    setup_future_usage: str | None = None
+    shipping: dict[str, Any] | None = None
+    statement_descriptor: str | None = None
+    statement_descriptor_suffix: str | None = None
+    return_url: str | None = None
+    redirects: str | None = None  # "always" or "never" when methods are chosen automatically
+    action_token: str | None = None
+    uses_sdk: bool = False
+    confirm_key: str | None = None
+
+
+class Key(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """An idempotency key with what was answered first.
+
+    The answer is rebuilt from ``intent`` (or, with ``shows_changed``, the intent of the same
+    ledger line) and ``error``, or is ``raw``.
+    """
+
+    key: str
+    fingerprint: str
+    created: int
+    status: int
+    error: ErrorBody | None = None
+    intent: Intent | None = None
+    shows_changed: bool = False
+    raw: str | None = None
+
+
+class Change(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """One atomic change: the content of one ledger line. ``time`` is the server's clock."""
+
+    time: int
+    charges: list[Charge] = []
+    intents: list[Intent] = []
+    methods: list[Method] = []
+    key: Key | None = None
+    clock_offset_seconds: int | None = None
+
+    def is_empty(self) -> bool:
+        """Tell whether there is nothing to record."""
+        return not (
+            self.charges
+            or self.intents
+            or self.methods
+            or self.key
+            or self.clock_offset_seconds is not None
+        )
+
+
+class Books:
+    """The state in memory. ``apply`` and ``apply_key`` are the only ways it changes."""
+
+    def __init__(self) -> None:
+        self.intents: dict[str, Intent] = {}
+        self.charges: dict[str, Charge] = {}
+        self.methods: dict[str, Method] = {}
+        self.clock_offset_seconds = 0
+        self.latest_time = 0
+        self._order: list[str] = []
+        self._position: dict[str, int] = {}
+        self._versions: dict[str, list[Intent]] = {}
+        self._by_metadata: dict[tuple[str, str], dict[str, None]] = {}
+        self._charges_of: dict[str, list[str]] = {}
+        self._actions: dict[str, str] = {}
+        self._keys: dict[str, Key] = {}
+
+    def apply(self, change: Change) -> None:
+        """Fold the objects of one change into the state; ``apply_key`` takes its key."""
+        self.latest_time = max(self.latest_time, change.time)
+        for method in change.methods:
+            self.methods[method.id] = method
+        for charge in change.charges:
+            if charge.id not in self.charges:
+                self._charges_of.setdefault(charge.payment_intent, []).append(charge.id)
+            self.charges[charge.id] = charge
+        for intent in change.intents:
+            self._put_intent(intent)
+        if change.clock_offset_seconds is not None:
+            self.clock_offset_seconds = change.clock_offset_seconds
+
+    def _put_intent(self, intent: Intent) -> None:
+        before = self.intents.get(intent.id)
+        if before is None:
+            self._position[intent.id] = len(self._order)
+            self._order.append(intent.id)
+            self._versions[intent.id] = [intent]
+        else:
+            versions = self._versions[intent.id]
+            while len(versions) > 1 and versions[1].updated < intent.updated - VERSION_SECONDS:
+                del versions[0]
+            versions.append(intent)
+            if before.action_token and before.action_token != intent.action_token:
+                self._actions.pop(before.action_token, None)
+        if before is None or before.metadata != intent.metadata:
+            for key, value in intent.metadata.items():
+                self._by_metadata.setdefault((key, value.lower()), {})[intent.id] = None
+        if intent.action_token:
+            self._actions[intent.action_token] = intent.id
+        self.intents[intent.id] = intent
+
+    def apply_key(self, change: Change) -> None:
+        """Keep the idempotency key of a change, if it has one, and drop expired ones."""
+        key = change.key
+        if key is None:
+            return
+        while self._keys:
+            oldest = next(iter(self._keys.values()))
+            if oldest.created >= change.time - KEY_SECONDS:
+                break
+            del self._keys[oldest.key]
+        if key.shows_changed:
+            key = msgspec.structs.replace(key, intent=change.intents[-1])
+        self._keys.pop(key.key, None)
+        self._keys[key.key] = key
+
+    def key(self, text: str, now: int) -> Key | None:
+        """Return what was answered under an idempotency key in the last KEY_SECONDS."""
+        found = self._keys.get(text)
+        return found if found is not None and found.created >= now - KEY_SECONDS else None
+
+    def intent_of_action(self, token: str) -> Intent | None:
+        """Return the intent whose authentication page has that token."""
+        intent_id = self._actions.get(token)
+        return None if intent_id is None else self.intents[intent_id]
+
+    def charges_of(self, intent_id: str) -> list[Charge]:
+        """Return an intent's charges, oldest first."""
+        return [self.charges[charge_id] for charge_id in self._charges_of.get(intent_id, ())]
+
+    def newest_intents(self, before: str | None = None) -> Iterator[Intent]:
+        """Yield intents from the newest, or from the one created just before ``before``."""
+        top = len(self._order) if before is None else self._position[before]
+        for index in range(top - 1, -1, -1):
+            yield self.intents[self._order[index]]
+
+    def created_after(self, intent_id: str) -> Iterator[Intent]:
+        """Yield the intents created after ``intent_id``, oldest first."""
+        for index in range(self._position[intent_id] + 1, len(self._order)):
+            yield self.intents[self._order[index]]
+
+    def position(self, intent_id: str) -> int:
+        """Return the place of an intent in the order of creation."""
+        return self._position[intent_id]
+
+    def with_metadata(self, key: str, value: str) -> list[str]:
+        """Return ids of intents that have, or once had, that metadata in any case; newest first."""
+        found = self._by_metadata.get((key, value.lower()), {})
+        return sorted(found, key=self._position.__getitem__, reverse=True)
+
+    def as_of(self, intent_id: str, moment: int) -> Intent | None:
+        """Return an intent as it stood at a moment, or None when it was not there yet."""
+        versions = self._versions[intent_id]
+        index = bisect_right(versions, moment, key=lambda version: version.updated)
+        return versions[index - 1] if index else None

@@ -1,0 +1,444 @@
+"""The embedded PostgreSQL under the supervisor: started, killed in every way, started again.
+
+Run as root, each test runs twice: as root, whose server uses the account `strongroom`, and as an
+ordinary user, if there is a Python that such a user can execute.
+"""
+
+import asyncio
+import json
+import os
+import pwd
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import asyncpg
+import pytest
+
+import strongroom
+from strongroom.local import binaries, postgres
+from strongroom.local.errors import LocalError
+from strongroom.local.leftovers import clear_leftovers, find_leftovers
+from strongroom.local.ports import free_ports, port_is_free
+
+SOURCE = Path(strongroom.__file__).resolve().parents[1]
+SITE = Path(asyncpg.__file__).resolve().parents[1]
+ORDINARY_UID = pwd.getpwnam("nobody").pw_uid  # initdb wants a uid that has a name
+START_SECONDS_MAX = 30
+PROGRAM = """
+import asyncio, json, os, sys
+from pathlib import Path
+from strongroom.local import postgres
+from strongroom.local.children import postgres_child
+from strongroom.local.errors import LocalError
+from strongroom.local.home import lock_home, prepare_home
+from strongroom.local.supervisor import Supervisor
+
+async def main(cluster):
+    async with Supervisor(lambda line: print(json.dumps({"told": line}), flush=True)) as supervisor:
+        await supervisor.start(postgres_child(cluster))
+        print(json.dumps({"pid": supervisor.pids()["postgres"], "data": str(cluster.data_dir),
+            "url": postgres.url(cluster, "postgres"), "uid": os.getuid()}), flush=True)
+        await supervisor.stop_asked.wait()
+
+try:
+    home = prepare_home(Path(sys.argv[1]))
+    lock = lock_home(home)
+    asyncio.run(main(postgres.prepare(home, system_root=Path(sys.argv[2]))))
+except LocalError as problem:
+    print(json.dumps({"problem": str(problem)}), flush=True)
+    raise SystemExit(1)
+"""
+
+
+@dataclass
+class Run:
+    """A supervisor with its server, and what it said when it was ready."""
+
+    process: "subprocess.Popen[bytes]"
+    said: dict[str, Any]
+
+    @property
+    def pid(self) -> int:
+        return int(self.said["pid"])
+
+    @property
+    def url(self) -> str:
+        return str(self.said["url"])
+
+    def hear(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        assert line, "the supervisor ended"
+        return dict(json.loads(line))
+
+    def end(self, number: signal.Signals = signal.SIGTERM) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(20)
+
+
+@dataclass
+class Place:
+    """Where one test's database lives, and under which account."""
+
+    base: Path
+    python: str
+    uid: int | None
+    log: IO[bytes]
+    runs: list[Run] = field(default_factory=list)
+
+    @property
+    def home(self) -> Path:
+        return self.base / "home"
+
+    @property
+    def data(self) -> Path:
+        return (self.home / "postgres").resolve()
+
+    def start(self) -> Run:
+        process = subprocess.Popen(
+            [self.python, "-c", PROGRAM, str(self.home), str(self.base / "system")],
+            stdout=subprocess.PIPE,
+            stderr=self.log,
+            env={"PATH": os.environ["PATH"], "PYTHONPATH": f"{SOURCE}:{SITE}"},
+            cwd=self.base,
+            user=self.uid,
+            group=self.uid,
+            extra_groups=None if self.uid is None else [self.uid],
+        )
+        run = Run(process, {})
+        self.runs.append(run)
+        run.said = run.hear()
+        return run
+
+    def clean(self) -> None:
+        for run in self.runs:
+            if run.process.poll() is None:
+                run.process.kill()
+            run.process.wait()
+            assert run.process.stdout is not None
+            run.process.stdout.close()
+        until(lambda: not processes_in(self.data))
+
+
+def python_for_everybody() -> str | None:
+    """A Python of our version (asyncpg is compiled for it) that an ordinary user can execute."""
+    name = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    for candidate in (sys.executable, f"/usr/bin/{name}", f"/usr/local/bin/{name}"):
+        argv = [candidate, "-c", "import asyncio"]
+        try:
+            done = subprocess.run(
+                argv, user=ORDINARY_UID, group=ORDINARY_UID, capture_output=True, check=False
+            )
+        except OSError:
+            continue
+        if done.returncode == 0:
+            return candidate
+    return None
+
+
+@pytest.fixture(params=["root", "user"] if os.geteuid() == 0 else ["user"])
+def place(request: pytest.FixtureRequest) -> Iterator[Place]:
+    python, uid = sys.executable, None
+    if request.param == "user" and os.geteuid() == 0:
+        found = python_for_everybody()
+        if found is None:
+            pytest.skip("no Python that an ordinary user can execute")
+        python, uid = found, ORDINARY_UID
+    base = Path(tempfile.mkdtemp(prefix="strongroom-test-"))
+    base.chmod(0o711)
+    if uid is not None:
+        os.chown(base, uid, uid)
+    with (base / "stderr.log").open("wb") as log:
+        place = Place(base, python, uid, log)
+        try:
+            yield place
+        finally:
+            place.clean()
+            print((base / "stderr.log").read_text())
+            shutil.rmtree(base, ignore_errors=True)
+
+
+def processes_in(data_dir: Path) -> list[int]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            line = (entry / "cmdline").read_bytes()
+            if line and (entry / "cwd").readlink() == data_dir and b"postgres" in line:
+                found.append(int(entry.name))
+        except OSError:
+            continue
+    return found
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes() != b""
+    except OSError:
+        return False
+
+
+def until(condition: Any, seconds_max: float = 15.0) -> None:
+    deadline = time.monotonic() + seconds_max
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
+def query(url: str, *statements: str) -> Any:
+    async def work() -> Any:
+        connection = await asyncpg.connect(url)
+        try:
+            answers = [await connection.fetchval(statement) for statement in statements]
+            return answers[-1]
+        finally:
+            await connection.close()
+
+    return asyncio.run(work())
+
+
+WRITE = ("CREATE TABLE kept (n int)", "INSERT INTO kept VALUES (42)")
+READ = "SELECT n FROM kept"
+
+
+def test_first_start_makes_a_durable_and_guarded_server(place: Place) -> None:
+    run = place.start()
+    settings = {
+        name: query(run.url, f"SHOW {name}")
+        for name in ("fsync", "synchronous_commit", "full_page_writes", "data_checksums")
+    }
+    assert set(settings.values()) == {"on"}
+    assert query(run.url, "SHOW listen_addresses") == "127.0.0.1"
+    assert query(run.url, "SHOW unix_socket_directories") == ""
+    assert query(run.url, "SHOW server_encoding") == "UTF8"
+    methods = "SELECT string_agg(type || ' ' || auth_method, ',') FROM pg_hba_file_rules"
+    assert query(run.url, methods) == "host scram-sha-256"
+    with pytest.raises(asyncpg.InvalidPasswordError):
+        query(run.url.replace("@", "0@"))
+    assert stat.S_IMODE(place.home.stat().st_mode) == 0o700
+    assert stat.S_IMODE(place.data.stat().st_mode) == 0o700
+    password_file = place.home / "secrets" / "postgres_password"
+    assert stat.S_IMODE(password_file.stat().st_mode) == 0o600
+    for pid in processes_in(place.data):
+        assert Path(f"/proc/{pid}").stat().st_uid == place.data.stat().st_uid != 0
+        for shown in ("cmdline", "environ"):
+            exposed = Path(f"/proc/{pid}/{shown}").read_bytes()
+            assert password_file.read_bytes().strip() not in exposed
+    assert run.end() == 0
+    assert processes_in(place.data) == []
+
+
+def test_second_start_finds_the_data(place: Place) -> None:
+    run = place.start()
+    query(run.url, *WRITE)
+    assert run.end(signal.SIGINT) == 0
+    assert not (place.data / "postmaster.pid").exists()
+
+    begun = time.monotonic()
+    again = place.start()
+    assert query(again.url, READ) == 42
+    assert time.monotonic() - begun < 5
+
+
+def test_killed_server_comes_back_on_its_port_with_its_data(place: Place) -> None:
+    run = place.start()
+    query(run.url, *WRITE)
+    os.kill(run.pid, signal.SIGKILL)
+    assert "postgres was killed by SIGKILL, starting it again now" in run.hear()["told"]
+    assert "postgres is back" in run.hear()["told"]
+    assert query(run.url, READ) == 42
+
+
+def test_killed_supervisor_leaves_nothing_and_the_next_start_recovers(place: Place) -> None:
+    run = place.start()
+    query(run.url, *WRITE)
+    run.process.kill()
+    run.process.wait()
+    # At once: the dying server must not be in the way.
+    again = place.start()
+    assert query(again.url, READ) == 42
+    assert not is_alive(run.pid)
+
+
+def test_everything_killed_and_the_pid_taken_by_another_program(place: Place) -> None:
+    run = place.start()
+    query(run.url, *WRITE)
+    run.process.kill()
+    os.kill(run.pid, signal.SIGKILL)
+    run.process.wait()
+    until(lambda: not processes_in(place.data))
+
+    lock_file = place.data / "postmaster.pid"
+    stranger = subprocess.Popen(["sleep", "600"], user=place.data.stat().st_uid)
+    try:
+        lines = lock_file.read_text().splitlines()
+        lock_file.write_text("\n".join([str(stranger.pid), *lines[1:]]) + "\n")
+        again = place.start()
+        assert query(again.url, READ) == 42
+        assert stranger.poll() is None, "a process that is not ours was killed"
+    finally:
+        stranger.kill()
+        stranger.wait()
+
+
+def test_stopped_backend_of_a_dead_server_is_killed(place: Place) -> None:
+    """A backend that cannot notice its postmaster's death still holds the shared memory."""
+    run = place.start()
+    query(run.url, *WRITE)
+    # No background process may be in its way to a stop signal: take the checkpointer.
+    backend = next(
+        pid
+        for pid in processes_in(place.data)
+        if b"checkpointer" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    )
+    os.kill(backend, signal.SIGSTOP)
+    begun = time.monotonic()
+    os.kill(run.pid, signal.SIGKILL)
+    run.hear()
+    assert "postgres is back" in run.hear()["told"]
+    assert time.monotonic() - begun > 1, "it was given no time to leave by itself"
+    assert not is_alive(backend)
+    assert query(run.url, READ) == 42
+
+
+def test_half_finished_initialisation_is_begun_anew(place: Place) -> None:
+    process = subprocess.Popen(
+        [place.python, "-c", PROGRAM, str(place.home), str(place.base / "system")],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": f"{SOURCE}:{SITE}"},
+        stdout=subprocess.DEVNULL,
+        stderr=place.log,
+        cwd=place.base,
+        user=place.uid,
+        group=place.uid,
+    )
+    until(lambda: list(place.base.rglob(".init-*/data/base")))
+    process.kill()
+    process.wait()
+    assert not place.data.exists()
+
+    run = place.start()
+    assert query(run.url, "SELECT 1") == 1
+    assert list(place.base.rglob(".init-*")) == []
+
+
+def test_second_supervisor_on_one_home_is_refused(place: Place) -> None:
+    run = place.start()
+    said = place.start().said
+    assert f"(pid {run.process.pid})" in said["problem"]
+    assert query(run.url, "SELECT 1") == 1
+
+
+def test_missing_password_is_told_and_not_replaced(place: Place) -> None:
+    place.start().end()
+    (place.home / "secrets" / "postgres_password").unlink()
+    assert "postgres_password is missing" in place.start().said["problem"]
+
+
+def test_data_of_another_release_is_told(place: Place) -> None:
+    place.start().end()
+    (place.data / "PG_VERSION").write_text("15\n")
+    assert "was made by PostgreSQL 15" in place.start().said["problem"]
+
+
+def test_backends_are_recognised_by_tag_where_directories_cannot_be_read(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a container even root may be refused the working directory of another's process."""
+    run = place.start()
+    if place.uid is not None:
+        pytest.skip("an ordinary user can read the directories of its own processes")
+    cluster = postgres.prepare(place.home, system_root=place.base / "system")
+    seen = {leftover.pid for leftover in find_leftovers(cluster)}
+
+    def refused(path: Path) -> Path:
+        raise PermissionError(path)
+
+    monkeypatch.setattr(Path, "readlink", refused)
+    assert {leftover.pid for leftover in find_leftovers(cluster)} == seen
+    assert run.pid in seen
+    assert len(seen) > 3
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has a copy of the programs")
+class TestCopyOfThePrograms:
+    def test_changed_or_half_copy_is_replaced(self, tmp_path: Path) -> None:
+        program = binaries.install(tmp_path) / "postgres"
+        whole = program.read_bytes()
+        program.write_bytes(whole[: len(whole) // 2])
+        assert (binaries.install(tmp_path) / "postgres").read_bytes() == whole
+
+    def test_added_file_is_removed(self, tmp_path: Path) -> None:
+        added = binaries.install(tmp_path) / "added"
+        added.write_text("#!/bin/sh\n")
+        binaries.install(tmp_path)
+        assert not added.exists()
+
+    def test_nobody_else_can_write_to_it(self, tmp_path: Path) -> None:
+        copy = binaries.install(tmp_path).parents[2]
+        for path in (copy, *copy.rglob("*")):
+            assert path.lstat().st_uid == 0
+            assert not path.lstat().st_mode & 0o022
+
+    def test_changed_wheel_is_refused(self, tmp_path: Path) -> None:
+        site = binaries.locate().parents[2]
+        files = binaries._wanted(site)
+        wrong = [binaries._File(files[0].path, "0" * 64), *files[1:]]
+        with pytest.raises(LocalError, match="was changed since its install"):
+            binaries._copy(site, wrong, tmp_path / "copy")
+        assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root keeps data outside of the home")
+class TestHomeOfRoot:
+    def test_deleted_home_begins_empty_and_old_data_is_put_aside(self, tmp_path: Path) -> None:
+        base = Path(tempfile.mkdtemp(prefix="strongroom-test-"))
+        base.chmod(0o711)
+        try:
+            first = postgres.prepare(base / "home", system_root=base / "system")
+            shutil.rmtree(base / "home")
+            old = (first.data_dir / "PG_VERSION").stat().st_ino
+            second = postgres.prepare(base / "home", system_root=base / "system")
+            assert second.data_dir == first.data_dir
+            assert (second.data_dir / "PG_VERSION").stat().st_ino != old
+            assert len(list(first.data_dir.parent.glob("put-aside-*"))) == 1
+        finally:
+            shutil.rmtree(base)
+
+    def test_moved_home_is_refused(self, tmp_path: Path) -> None:
+        home = tmp_path / "home"
+        home.mkdir()
+        (home / "postgres").symlink_to(tmp_path / "system" / "0123456789ab" / "data")
+        with pytest.raises(LocalError, match="belongs to another home"):
+            postgres.prepare(home, system_root=tmp_path / "system")
+
+
+def test_port_stays_clear_of_the_kernels_own_range(tmp_path: Path) -> None:
+    lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    assert free_ports() < lowest
+
+
+async def test_nothing_runs_where_nothing_was_started(tmp_path: Path) -> None:
+    cluster = postgres.Cluster(
+        home=tmp_path,
+        data_dir=tmp_path,
+        bin_dir=tmp_path,
+        hba_file=tmp_path,
+        port=free_ports(),
+        user="strongroom",
+        password_file=tmp_path,
+        run_as=None,
+        tag="strongroom-none",
+    )
+    assert port_is_free(cluster.port)
+    assert not await postgres.is_ready(cluster)
+    assert await clear_leftovers(cluster) == 0

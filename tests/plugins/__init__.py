@@ -1,0 +1,1 @@
+"""Pytest plugins of this repository; the root conftest.py loads them."""

