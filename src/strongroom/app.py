@@ -25,7 +25,11 @@ from strongroom.payments.accept import Acceptor
 from strongroom.payments.engine import Engine
 from strongroom.work.worker import LEASE_OVER_DEADLINE, Worker
 
-API_CONNECTIONS: Final = 12
+API_CONNECTIONS: Final = 10
+"""For reads and confirms; the accept writers have theirs beside them."""
+LISTEN_BACKLOG: Final = 2048
+HTTP_CONNECTIONS_MAX: Final = 10_000
+"""Connections served at once; further ones wait in the backlog. Work is bounded by the queue."""
 WORKER_CONNECTIONS: Final = 6
 
 log = structlog.get_logger()
@@ -50,7 +54,9 @@ async def serve_api(home: Home, host: str, port: int) -> None:
     settings = home.settings()
     clock = SystemClock()
     pool = await connect_pool(
-        home.secret("database_api_url"), size_max=API_CONNECTIONS, application="strongroom-api"
+        home.secret("database_api_url"),
+        size_max=API_CONNECTIONS + settings.accept_writers,
+        application="strongroom-api",
     )
     await check_mode(pool, settings.mode)
     accounts, keys, waiting = Accounts(pool), ApiKeys(pool, settings.mode), Waiting(pool)
@@ -74,6 +80,8 @@ async def serve_api(home: Home, host: str, port: int) -> None:
         interface=Interfaces.ASGINL,
         websockets=False,
         log_enabled=False,
+        backlog=LISTEN_BACKLOG,
+        backpressure=HTTP_CONNECTIONS_MAX,
     )
     keys.start()
     waiting.start()

@@ -194,6 +194,8 @@ class _Keeper:
     async def stop(self) -> None:
         """End the child and the keeping; returns when both are over."""
         self.stopping = True
+        # Who still waits for it learns that it was stopped, not that it failed.
+        self.first_ready.cancel()
         if self.running is not None:
             await self._end(self.running)
         if self.task is not None:
@@ -201,8 +203,6 @@ class _Keeper:
             await asyncio.gather(self.task, return_exceptions=True)
         if self.running is not None:  # it was just being started
             await self._end(self.running)
-        if not self.first_ready.done():
-            self.first_ready.cancel()
 
     def _kept(self, task: "asyncio.Task[None]") -> None:
         # A mistake in a probe must not leave a child that nobody watches, or a start that hangs.

@@ -156,6 +156,8 @@ async def _start_all(
             "Stripe stand-in started", supervisor.start(children.stand_in_child(home, stripe_port))
         )
     )
+    # A failure of something else comes first, and is the one to be told.
+    stand_in.add_done_callback(lambda task: task.cancelled() or task.exception())
     database = asyncio.create_task(_start_database(supervisor, cluster, progress))
     await asyncio.sleep(_SPAWN_SECONDS)
     # Imported late, while both start.

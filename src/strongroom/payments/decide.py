@@ -150,6 +150,8 @@ def _answered(payment: Payment, answered: Answered, now: datetime) -> Decision:
         "authorized",
     ):
         return _answered_late(payment, answered, now)
+    if payment.review:
+        return _answered_while_frozen(payment, answered, now)
     answer = answered.answer
     match answer:
         case Approved():
@@ -163,7 +165,9 @@ def _answered(payment: Payment, answered: Answered, now: datetime) -> Decision:
         case Pending():
             if payment.status == "processing" or payment.closing:
                 return Decision(payment, _later(answered, now))
-            changed = _change(payment, now, status="processing", next_action=None)
+            changed = _change(
+                payment, now, status="processing", status_reason=None, next_action=None
+            )
             return Decision(changed, _later(answered, now), "payment.processing", "open")
         case Canceled():
             return _canceled(payment, now)
@@ -172,13 +176,13 @@ def _answered(payment: Payment, answered: Answered, now: datetime) -> Decision:
         case Unknown():
             return _unknown(payment, answered, now)
         case Mismatched():
-            return _frozen(payment, now)
+            return _frozen(payment, now, "amount_mismatch")
     assert_never(answer)
 
 
 def _approved(payment: Payment, answer: Approved, now: datetime) -> Decision:
     if (answer.amount_minor, answer.currency) != (payment.amount_minor, payment.currency):
-        return _frozen(payment, now)
+        return _frozen(payment, now, "amount_mismatch")
     changed = _change(
         payment,
         now,
@@ -192,8 +196,9 @@ def _approved(payment: Payment, answer: Approved, now: datetime) -> Decision:
     return Decision(changed, Rest(), "payment.succeeded", "approved")
 
 
-def _frozen(payment: Payment, now: datetime) -> Decision:
-    changed = _change(payment, now, status="outcome_unknown", review="amount_mismatch")
+def _frozen(payment: Payment, now: datetime, review: str) -> Decision:
+    """Nothing runs for the payment any more until a person has looked."""
+    changed = _change(payment, now, status="outcome_unknown", review=review, next_action=None)
     return Decision(changed, Rest(), "payment.frozen", "unknown")
 
 
@@ -252,6 +257,10 @@ def _not_sent(payment: Payment, answer: NotSent, answered: Answered, now: dateti
 def _unknown(payment: Payment, answered: Answered, now: datetime) -> Decision:
     if payment.closing or payment.status in ("requires_action", "outcome_unknown"):
         return Decision(payment, _later(answered, now))
+    attempt, answer = answered.attempt, answered.answer
+    if attempt.staged and attempt.gateway_object_id is None and isinstance(answer, Unknown):
+        # There is no object to look at, so no look would ever end this.
+        return _frozen(payment, now, answer.why)
     changed = _change(
         payment, now, status="outcome_unknown", status_reason="no_answer_from_gateway"
     )
@@ -261,14 +270,45 @@ def _unknown(payment: Payment, answered: Answered, now: datetime) -> Decision:
 def _answered_late(payment: Payment, answered: Answered, now: datetime) -> Decision:
     """The payment moved on before this answer came: it is recorded, and believed if it charges."""
     answer = answered.answer
-    if isinstance(answer, Approved) and not (
-        payment.status == "succeeded" and answered.attempt.attempt_no == payment.attempt_no
-    ):
-        changed = _change(payment, now, review="charged_after_" + payment.status)
-        return Decision(changed, Rest(), "payment.frozen", "approved")
+    review, attempt_state = _late_review(payment, answered)
+    if review is not None:
+        # What is not at its end gets a status in which nothing more is sent.
+        at_end = payment.status in ("succeeded", "failed", "canceled", "authorized")
+        changed = _change(
+            payment,
+            now,
+            status=payment.status if at_end else "outcome_unknown",
+            review=payment.review or review,
+        )
+        return Decision(changed, Rest(), "payment.frozen", attempt_state)
     if isinstance(answer, Unknown):
         return Decision(payment, Leave())
     return Decision(_change(payment, now), Leave(), "attempt.answered_late")
+
+
+def _late_review(payment: Payment, answered: Answered) -> tuple[str | None, AttemptState | None]:
+    """Why a late answer freezes the payment, or None; and what the attempt becomes then."""
+    match answered.answer:
+        case Mismatched():
+            return "amount_mismatch", None
+        case Approved(amount_minor, currency):
+            same = answered.attempt.attempt_no == payment.attempt_no
+            if not (payment.status == "succeeded" and same):
+                return "charged_after_" + payment.status, "approved"
+            if (amount_minor, currency) != (payment.captured_minor, payment.currency):
+                return "amount_mismatch", None
+            return None, None
+        case _:
+            return None, None
+
+
+def _answered_while_frozen(payment: Payment, answered: Answered, now: datetime) -> Decision:
+    """A person has to look first: what is learnt is recorded, and moves nothing."""
+    answer = answered.answer
+    if isinstance(answer, Unknown):
+        return Decision(payment, Leave())
+    state: AttemptState | None = "approved" if isinstance(answer, Approved) else None
+    return Decision(_change(payment, now), Leave(), "attempt.answered_late", state)
 
 
 def _close(

@@ -1,8 +1,8 @@
 """What Stripe can take, and how it writes amounts.
 
 Source: docs.stripe.com/currencies. Stripe counts ISK and UGX with two decimals for backward
-compatibility, where ISO 4217 counts none; three-decimal amounts must end in 0; amounts have at
-most eight digits.
+compatibility, where ISO 4217 counts none, and MGA with none, where ISO 4217 counts two;
+three-decimal amounts must end in 0; amounts have at most eight digits.
 """
 
 from typing import Final
@@ -22,6 +22,7 @@ _TAKEN: Final = frozenset(
     ).split()
 )
 _TWO_DECIMALS_HERE: Final = frozenset({"ISK", "UGX"})
+_NO_DECIMALS_HERE: Final = frozenset({"MGA"})
 _THREE_DECIMALS: Final = frozenset({"BHD", "JOD", "KWD", "OMR", "TND"})
 _MINIMUM: Final = {
     "USD": 50, "AED": 200, "AUD": 50, "BRL": 50, "CAD": 50, "CHF": 50, "CZK": 1500, "DKK": 250,
@@ -34,6 +35,8 @@ def refusal(amount_minor: int, currency: str) -> str | None:
     """Why Stripe cannot take the amount, in words for the caller, or None when it can."""
     if currency not in _TAKEN:
         return "Stripe does not take payments in this currency."
+    if currency in _NO_DECIMALS_HERE and amount_minor % 100:
+        return "Stripe takes whole units of this currency only."
     if to_stripe(amount_minor, currency) > AMOUNT_MAX:
         return f"Stripe takes at most {DIGITS_MAX} digits."
     if currency in _THREE_DECIMALS and amount_minor % 10:
@@ -45,12 +48,16 @@ def refusal(amount_minor: int, currency: str) -> str | None:
 
 
 def to_stripe(amount_minor: int, currency: str) -> int:
-    """Minor units of ISO 4217 as Stripe writes them."""
+    """Minor units of ISO 4217 as Stripe writes them; only for amounts that `refusal` lets pass."""
+    if currency in _NO_DECIMALS_HERE:
+        return amount_minor // 100
     return amount_minor * 100 if currency in _TWO_DECIMALS_HERE else amount_minor
 
 
 def from_stripe(amount: int, currency: str) -> int | None:
     """Stripe's amount in minor units of ISO 4217; None when it cannot be said in them."""
+    if currency in _NO_DECIMALS_HERE:
+        return amount * 100
     if currency not in _TWO_DECIMALS_HERE:
         return amount
     return amount // 100 if amount % 100 == 0 else None

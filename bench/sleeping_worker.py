@@ -1,0 +1,116 @@
+"""`python -m bench.sleeping_worker HOME TALLY`: the worker with a gateway that only takes time.
+
+Everything but the adapter is the product's own composition: the same pool, engine and worker as
+`strongroom worker`. What it settles is counted in the tally.
+"""
+
+import asyncio
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+from unittest.mock import patch
+
+import uvloop
+
+from bench.tally import SETTLED, Tally
+from strongroom import app
+from strongroom.clock import SystemClock
+from strongroom.config import Home, Settings
+from strongroom.gateways.port import Account, Gateway, Prepared
+from strongroom.payments.engine import Committed, Engine
+from strongroom.payments.states import Answer, Answered, Approved, Attempt, Call, NotSent, Payment
+
+GATEWAY_SECONDS: Final = 0.005
+
+
+class SleepingGateway:
+    """Approves everything after 5 ms; keeps nothing."""
+
+    staged = False
+
+    def __init__(self) -> None:
+        self._clock = SystemClock()
+
+    def refuse(self, amount_minor: int, currency: str) -> str | None:  # noqa: ARG002
+        """Takes any amount."""
+        return None
+
+    def parameters(self, payment: Payment) -> Mapping[str, Any]:
+        """About as much as a real adapter commits."""
+        return {
+            "amount": payment.amount_minor,
+            "currency": payment.currency,
+            "token": payment.instrument_token,
+            "reference": payment.merchant_reference,
+        }
+
+    async def prepare(
+        self,
+        account: Account,  # noqa: ARG002
+        attempt: Attempt,  # noqa: ARG002
+    ) -> tuple[Prepared | Answer, Call]:
+        """Never asked, since it is not staged."""
+        return NotSent("not_staged"), self._call("create")
+
+    async def send(self, account: Account, attempt: Attempt) -> tuple[Answer, Call]:  # noqa: ARG002
+        """Approves after the sleep."""
+        await asyncio.sleep(GATEWAY_SECONDS)
+        return Approved(attempt.amount_minor, attempt.currency), self._call("send")
+
+    async def look(self, account: Account, attempt: Attempt) -> tuple[Answer, Call]:
+        """As send: what was asked was approved."""
+        return await self.send(account, attempt)
+
+    async def cancel(self, account: Account, attempt: Attempt) -> tuple[Answer, Call]:
+        """Too late, always."""
+        return await self.send(account, attempt)
+
+    async def close(self) -> None:
+        """Holds nothing."""
+
+    def _call(self, operation: str) -> Call:
+        return Call(
+            operation=operation,
+            started_at=self._clock.now(),
+            duration_ms=GATEWAY_SECONDS * 1000,
+            outcome="succeeded",
+            http_status=200,
+        )
+
+
+def counting(tally: Tally) -> type[Engine]:
+    """The engine, with each payment counted once its success is committed."""
+
+    def count(done: "asyncio.Future[Committed]") -> None:
+        if not done.cancelled() and done.exception() is None:
+            if done.result().payment.status == "succeeded":
+                tally.counts[SETTLED] += 1
+
+    class CountingEngine(Engine):
+        """Counts what `settle` has committed."""
+
+        def settle(self, payment: Payment, answered: Answered) -> "asyncio.Future[Committed]":
+            """As the engine's."""
+            future = super().settle(payment, answered)
+            future.add_done_callback(count)
+            return future
+
+    return CountingEngine
+
+
+def main() -> int:
+    """Runs until SIGTERM."""
+    home, tally = Home(Path(sys.argv[1])), Tally(Path(sys.argv[2]))
+
+    def gateways(_: Settings) -> dict[str, Gateway]:
+        return {"stripe": SleepingGateway()}
+
+    app.set_up_logs()
+    with patch.object(app, "gateways_of", gateways), patch.object(app, "Engine", counting(tally)):
+        uvloop.run(app.run_worker(home))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

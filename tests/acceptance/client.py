@@ -1,0 +1,183 @@
+"""A merchant's client of the API, and the reader of the stand-in's ledger."""
+
+import asyncio
+import json
+import uuid
+from collections import defaultdict
+from typing import Any, NamedTuple
+
+import aiohttp
+from multidict import CIMultiDictProxy
+
+ENDS = ("succeeded", "failed", "canceled")
+SETTLE_SECONDS_MAX = 30.0
+LOOK_SECONDS = 0.05
+GONE = object()
+"""As a value of `order`: leave the field out."""
+
+
+def fresh(prefix: str = "order") -> str:
+    """Text that nobody used before."""
+    return f"{prefix}-{uuid.uuid4().hex}"
+
+
+def order(token: str | None = "pm_card_visa", **changes: Any) -> dict[str, Any]:
+    """The body of a payment: of a good card, or of none; fields may be replaced or left out."""
+    body: dict[str, Any] = {"amount": 1999, "currency": "EUR", "merchant_reference": fresh()}
+    if token is not None:
+        body["instrument"] = {"gateway": "stripe", "token": token}
+    return {name: value for name, value in (body | changes).items() if value is not GONE}
+
+
+class Answer(NamedTuple):
+    """What the API said."""
+
+    status: int
+    headers: CIMultiDictProxy[str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def id(self) -> str:
+        identifier: str = self.json["id"]
+        return identifier
+
+    @property
+    def code(self) -> Any:
+        """The problem's code; None where it is no problem."""
+        return self.json.get("code")
+
+    @property
+    def replayed(self) -> bool:
+        return self.headers.get("Idempotent-Replayed") == "true"
+
+
+class Api:
+    """One merchant: an API key at an address."""
+
+    def __init__(self, session: aiohttp.ClientSession, url: str, api_key: str) -> None:
+        self.session = session
+        self.url = url
+        self.api_key = api_key
+
+    def at(self, url: str) -> "Api":
+        """The same merchant at another API process."""
+        return Api(self.session, url, self.api_key)
+
+    def with_key(self, api_key: str) -> "Api":
+        """The same place with another API key."""
+        return Api(self.session, self.url, api_key)
+
+    async def post(
+        self,
+        path: str,
+        body: Any,
+        *,
+        key: str | None = None,
+        wait: int | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> Answer:
+        """POST with a fresh Idempotency-Key, or with `key`."""
+        sent = {
+            "Authorization": f"Bearer {self.api_key}",
+            "Content-Type": "application/json",
+            "Idempotency-Key": key or fresh("key"),
+        }
+        if wait is not None:
+            sent["Prefer"] = f"wait={wait}"
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        async with self.session.post(
+            self.url + path, data=data, headers=sent | (headers or {})
+        ) as answer:
+            return Answer(answer.status, answer.headers, await answer.read())
+
+    async def pay(
+        self, body: dict[str, Any], *, key: str | None = None, wait: int | None = None
+    ) -> Answer:
+        return await self.post("/v1/payments", body, key=key, wait=wait)
+
+    async def confirm(
+        self,
+        payment_id: str,
+        token: str | None = None,
+        *,
+        key: str | None = None,
+        wait: int | None = None,
+    ) -> Answer:
+        body = {} if token is None else {"instrument": {"gateway": "stripe", "token": token}}
+        return await self.post(f"/v1/payments/{payment_id}/confirm", body, key=key, wait=wait)
+
+    async def get(self, path: str, *, wait: int | None = None, **query: str | int) -> Answer:
+        headers = {"Authorization": f"Bearer {self.api_key}"}
+        if wait is not None:
+            headers["Prefer"] = f"wait={wait}"
+        async with self.session.get(self.url + path, params=query, headers=headers) as answer:
+            return Answer(answer.status, answer.headers, await answer.read())
+
+    async def payment(self, payment_id: str, *, wait: int | None = None) -> dict[str, Any]:
+        answer = await self.get(f"/v1/payments/{payment_id}", wait=wait)
+        assert answer.status == 200, answer
+        payment: dict[str, Any] = answer.json
+        return payment
+
+    async def until(self, payment_id: str, *statuses: str) -> dict[str, Any]:
+        """The payment, once it has one of these statuses."""
+        payment: dict[str, Any] = {}
+        try:
+            async with asyncio.timeout(SETTLE_SECONDS_MAX):
+                while True:
+                    payment = await self.payment(payment_id)
+                    if payment["status"] in statuses:
+                        return payment
+                    await asyncio.sleep(LOOK_SECONDS)
+        except TimeoutError:
+            raise AssertionError(f"expected {statuses}, stands at {payment}") from None
+
+    async def all_settled(self, payment_ids: list[str]) -> list[dict[str, Any]]:
+        """The payments, once each has come to its end; a few at a time."""
+        turns = asyncio.Semaphore(32)
+
+        async def settled(payment_id: str) -> dict[str, Any]:
+            async with turns:
+                return await self.until(payment_id, *ENDS)
+
+        return list(await asyncio.gather(*map(settled, payment_ids)))
+
+
+class StandIn:
+    """The Stripe stand-in's knobs and ledger."""
+
+    def __init__(self, session: aiohttp.ClientSession, url: str, token: str) -> None:
+        self.session = session
+        self.url = url
+        self._headers = {"X-Knob-Token": token}
+
+    async def _control(self, method: str, path: str, body: object = None) -> Any:
+        async with self.session.request(
+            method, self.url + path, headers=self._headers, json=body
+        ) as answer:
+            assert answer.status == 200, await answer.text()
+            return await answer.json()
+
+    async def knobs(self, *rules: dict[str, Any]) -> None:
+        await self._control("PUT", "/_knobs", {"rules": list(rules)})
+
+    async def clear(self) -> None:
+        await self._control("DELETE", "/_knobs")
+
+    async def charges(self) -> dict[str, list[dict[str, Any]]]:
+        """What was really taken, by the id of the payment that it was taken for."""
+        page = await self._control("GET", "/_ledger/charges?limit=10000")
+        assert not page["has_more"]
+        found: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        for charge in page["data"]:
+            found[charge["metadata"].get("strongroom_payment", "")].append(charge)
+        return found
+
+    async def decide(self, action_url: str, decision: str) -> int:
+        """What the customer does on the 3-D Secure page: `complete` or `fail`."""
+        async with self.session.post(f"{action_url}/{decision}", allow_redirects=False) as answer:
+            return answer.status

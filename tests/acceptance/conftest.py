@@ -1,0 +1,88 @@
+"""One deployment for all acceptance tests: API, worker, PostgreSQL and the Stripe stand-in."""
+
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import aiohttp
+import asyncpg
+import pytest
+from msgspec import Struct
+
+from tests.acceptance.client import Api, StandIn
+from tests.acceptance.running import Running, up
+
+CLIENT_SECONDS_MAX = 60
+
+
+class Merchant(Struct, frozen=True):
+    """A legal entity and a key of it with all scopes."""
+
+    legal_entity: str
+    api_key: str
+
+
+@pytest.fixture(scope="session")
+def running() -> Iterator[Running]:
+    """`strongroom up` with data of its own."""
+    folder = Path(tempfile.mkdtemp(prefix="strongroom-acceptance-"))
+    try:
+        with up(folder / "home") as started:
+            yield started
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def other_merchant(running: Running) -> Merchant:
+    """A second legal entity with a gateway account, made by the command line."""
+    entity = running.command("entities", "create", "Other Ltd")
+    running.command(
+        "gateway-accounts", "add", "--entity", entity, "--gateway", "stripe",
+        "--environment", "stand_in", "--secret-file", str(running.home / "secrets/stripe_key"),
+        "--base-url", running.stripe_url,
+    )  # fmt: skip
+    key = running.command("keys", "create", "--entity", entity, "--name", "all")
+    return Merchant(entity, key)
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[aiohttp.ClientSession]:
+    """An HTTP client with as many connections as requests."""
+    async with aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0),
+        timeout=aiohttp.ClientTimeout(total=CLIENT_SECONDS_MAX),
+    ) as client:
+        yield client
+
+
+@pytest.fixture
+def api(running: Running, session: aiohttp.ClientSession) -> Api:
+    """The first merchant."""
+    return Api(session, running.api_url, running.api_key)
+
+
+@pytest.fixture
+def other_api(api: Api, other_merchant: Merchant) -> Api:
+    """The second merchant."""
+    return api.with_key(other_merchant.api_key)
+
+
+@pytest.fixture
+async def stripe(running: Running, session: aiohttp.ClientSession) -> AsyncIterator[StandIn]:
+    """The stand-in, without faults before and after the test."""
+    stand_in = StandIn(session, running.stripe_url, running.knob_token)
+    await stand_in.clear()
+    yield stand_in
+    await stand_in.clear()
+
+
+@pytest.fixture
+async def owner(running: Running) -> AsyncIterator[asyncpg.Connection]:
+    """The database as its superuser sees it: every row of everyone."""
+    connection = await asyncpg.connect(
+        running.owner_url, server_settings={"search_path": "strongroom, directory"}
+    )
+    yield connection
+    await connection.close()
