@@ -11,7 +11,7 @@ import sys
 from array import array
 from pathlib import Path
 from time import perf_counter
-from typing import Final
+from typing import Final, cast
 
 import msgspec
 import uvloop
@@ -160,8 +160,8 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if isinstance(transport, asyncio.Transport):
-            self._transport = transport
+        # uvloop's transports are no subclass of asyncio.Transport.
+        self._transport = cast("asyncio.Transport", transport)
 
     def send(self) -> None:
         """Sends the next request, if there is to be one."""
@@ -218,9 +218,9 @@ class Connection(asyncio.Protocol):
                 self._load.quiet.set()
 
 
-async def run(plan: Plan) -> Result:
+async def run(plan: Plan, api_key: str) -> Result:
     """One run: connect, warm up, measure, let the last answers come in."""
-    load = Load(plan, Path(plan.api_key_file).read_text("utf-8").strip())
+    load = Load(plan, api_key)
     connections = await _connect(load)
     watched = dict(plan.watched)
     tally = load.tally
@@ -267,7 +267,8 @@ async def run(plan: Plan) -> Result:
 
 async def _connect(load: Load) -> list[tuple[asyncio.BaseTransport, Connection]]:
     loop = asyncio.get_running_loop()
-    plan, made = load.plan, []
+    plan = load.plan
+    made: list[tuple[asyncio.BaseTransport, Connection]] = []
     while len(made) < plan.connections:
         some = min(CONNECT_AT_ONCE_MAX, plan.connections - len(made))
         made += await asyncio.gather(
@@ -300,7 +301,7 @@ def _own_cpu() -> float:
 def main() -> int:
     """Runs the plan in the first file and writes the result to the second."""
     plan = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=Plan)
-    result = uvloop.run(run(plan))
+    result = uvloop.run(run(plan, Path(plan.api_key_file).read_text("utf-8").strip()))
     Path(sys.argv[2]).write_bytes(msgspec.json.encode(result))
     return 0
 

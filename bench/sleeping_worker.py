@@ -83,9 +83,10 @@ def counting(tally: Tally) -> type[Engine]:
     """The engine, with each payment counted once its success is committed."""
 
     def count(done: "asyncio.Future[Committed]") -> None:
-        if not done.cancelled() and done.exception() is None:
-            if done.result().payment.status == "succeeded":
-                tally.counts[SETTLED] += 1
+        if done.cancelled() or done.exception() is not None:
+            return
+        if done.result().payment.status == "succeeded":
+            tally.counts[SETTLED] += 1
 
     class CountingEngine(Engine):
         """Counts what `settle` has committed."""
@@ -99,9 +100,9 @@ def counting(tally: Tally) -> type[Engine]:
     return CountingEngine
 
 
-def main() -> int:
+def run(home_path: Path, tally_file: Path) -> int:
     """Runs until SIGTERM."""
-    home, tally = Home(Path(sys.argv[1])), Tally(Path(sys.argv[2]))
+    home, tally = Home(home_path), Tally(tally_file)
 
     def gateways(_: Settings) -> dict[str, Gateway]:
         return {"stripe": SleepingGateway()}
@@ -113,4 +114,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(Path(sys.argv[1]), Path(sys.argv[2])))

@@ -27,7 +27,11 @@ NOT_AFTER_DEFAULT: Final = timedelta(minutes=15)
 NOT_AFTER_MAX: Final = timedelta(days=7)
 WAIT_SECONDS_MAX: Final = 30
 
-_TOKEN: Final = re.compile(r"pm_[A-Za-z0-9_]{1,250}")
+_TOKEN: Final = re.compile(r"pm_(?!.*[0-9]{12})[A-Za-z0-9_]{1,250}")
+"""Random ids do not hold twelve digits in a row; card numbers do."""
+_OF_A_LINE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_OF_LINES: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""Control characters, C1 too: a terminal that shows the text would obey them."""
 _KEY: Final = re.compile(rf"[\x21-\x7e]{{1,{KEY_CHARACTERS_MAX}}}")
 _URL: Final = re.compile(r"(https://|http://(127\.0\.0\.1|localhost)[:/])[\x21-\x7e]+")
 _WAIT: Final = re.compile(r"(?:^|[,;\s])wait\s*=\s*(\d{1,6})(?:$|[,;\s])")
@@ -138,7 +142,8 @@ def check_idempotency_key(asked: Asked) -> str:
 def check_create(body: CreatePayment, now: datetime) -> tuple[str, datetime]:
     """Checks every rule; returns the currency in upper case and the moment of not_after.
 
-    Raises Invalid with the field and the rule.
+    That moment may have passed: the request may be a retry of one that came in time. Raises
+    Invalid with the field and the rule.
     """
     if not 0 < body.amount <= AMOUNT_MINOR_MAX:
         raise _rule(
@@ -147,25 +152,30 @@ def check_create(body: CreatePayment, now: datetime) -> tuple[str, datetime]:
             "is an integer above 0 and below 2^63, in the currency's minor unit",
         )
     currency = body.currency.upper()
-    if not is_currency(currency):
+    if not body.currency.isascii() or not is_currency(currency):
         raise _rule("currency_unknown", "currency", "is an ISO 4217 code, as EUR")
     _check_text("merchant_reference", body.merchant_reference, 1, REFERENCE_CHARACTERS_MAX)
     if body.description is not None:
-        _check_text("description", body.description, 0, DESCRIPTION_CHARACTERS_MAX)
+        _check_text("description", body.description, 0, DESCRIPTION_CHARACTERS_MAX, _OF_LINES)
     if len(body.metadata) > METADATA_KEYS_MAX:
         raise _rule("metadata_too_large", "metadata", f"has at most {METADATA_KEYS_MAX} keys")
     for name, value in body.metadata.items():
         _check_text("metadata", name, 1, METADATA_KEY_CHARACTERS_MAX)
-        _check_text("metadata", value, 0, METADATA_VALUE_CHARACTERS_MAX)
+        _check_text("metadata", value, 0, METADATA_VALUE_CHARACTERS_MAX, _OF_LINES)
     check_instrument(body.instrument)
     check_return_url(body.return_url)
     if body.not_after is None:
         return currency, now + NOT_AFTER_DEFAULT
-    if not now < body.not_after <= now + NOT_AFTER_MAX:
-        raise _rule(
-            "not_after_invalid", "not_after", f"lies ahead, by at most {NOT_AFTER_MAX.days} days"
-        )
+    if body.not_after > now + NOT_AFTER_MAX:
+        raise not_after_invalid()
     return currency, body.not_after
+
+
+def not_after_invalid() -> Invalid:
+    """The refusal of a not_after that has passed, or lies too far ahead."""
+    return _rule(
+        "not_after_invalid", "not_after", f"lies ahead, by at most {NOT_AFTER_MAX.days} days"
+    )
 
 
 def check_instrument(instrument: Instrument | None) -> None:
@@ -188,10 +198,12 @@ def check_return_url(url: str | None) -> None:
         )
 
 
-def _check_text(field: str, text: str, least: int, most: int) -> None:
+def _check_text(
+    field: str, text: str, least: int, most: int, controls: re.Pattern[str] = _OF_A_LINE
+) -> None:
     if not least <= len(text) <= most:
         raise _rule(field + "_length", field, f"has {least} to {most} characters")
-    if not text.isprintable() and any((c < " " and c not in "\n\t") or c == "\x7f" for c in text):
+    if not text.isprintable() and controls.search(text):
         raise _rule(field + "_characters", field, "holds no control characters")
 
 

@@ -106,6 +106,8 @@ class PaymentOperations:
         body = bodies.decode(asked, _create_decoder, _CREATE_FIELDS)
         request = await self._request(credential, key, body)
         outcome = await self._acceptor.accept(request)
+        if request.replay_only and isinstance(outcome, ReferenceTaken | TryAgain):
+            raise bodies.not_after_invalid()
         match outcome:
             case Created(payment):
                 return await self._reply(asked, payment, replayed=False, created=True)
@@ -163,6 +165,7 @@ class PaymentOperations:
             run_at=not_after if account is None else now,
             row_digest=payment.row_digest(),
             payload=accepted_payload(payment, key),
+            replay_only=not_after <= now,
         )
 
     async def _account(

@@ -17,7 +17,7 @@ from strongroom.database import Connection, statements, writing
 from strongroom.ids import bucket_of
 from strongroom.payments.rows import json_text, payment_of
 from strongroom.payments.states import Payment
-from strongroom.work.batch import Batcher
+from strongroom.work.batch import BATCH_MAX, QUEUE_MAX, RERUN_SECONDS, SHARE_MAX, Batcher
 
 SQL: Final = statements("strongroom.payments", "payments.sql")
 WRITERS: Final = 2
@@ -25,7 +25,10 @@ LOST_RACES_MAX: Final = 4
 
 
 class Request(Struct, frozen=True, kw_only=True):
-    """A payment that someone wants accepted, with everything that is to be written."""
+    """A payment that someone wants accepted, with everything that is to be written.
+
+    `replay_only`: it comes too late to be made, but its key may stand for one that was.
+    """
 
     payment: Payment
     idempotency_key: str
@@ -34,6 +37,7 @@ class Request(Struct, frozen=True, kw_only=True):
     run_at: datetime
     row_digest: bytes
     payload: bytes
+    replay_only: bool = False
 
 
 class Created(Struct, frozen=True):
@@ -66,22 +70,65 @@ Outcome = Created | Replayed | KeyReused | ReferenceTaken | TryAgain
 Claim = tuple[UUID, str]
 
 
+class _Leader:
+    """A request on its way to disk, and all who wait for its end.
+
+    Each has a future of its own, so that one who hangs up cancels nothing for the others.
+    """
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self._waiting: list[asyncio.Future[Outcome]] = []
+
+    def wait(self) -> asyncio.Future[Outcome]:
+        """A future that ends as the request does."""
+        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self._waiting.append(future)
+        return future
+
+    async def took_reference(self) -> bool:
+        """Whether it is on disk, once it has come to its end."""
+        future = self.wait()
+        await asyncio.wait([future])
+        return future.exception() is None and isinstance(future.result(), Created)
+
+    def tell(self, written: asyncio.Future[Outcome]) -> None:
+        """Ends all futures as `written` ended."""
+        error = written.exception()
+        for future in self._waiting:
+            if future.done():
+                continue
+            if error is not None:
+                future.set_exception(error)
+            else:
+                future.set_result(written.result())
+
+
 class Acceptor:
     """The accept path of one process."""
 
     def __init__(
-        self, pool: asyncpg.Pool, *, writers: int = WRITERS, batch_max: int | None = None
+        self,
+        pool: asyncpg.Pool,
+        *,
+        writers: int = WRITERS,
+        batch_max: int = BATCH_MAX,
+        queue_max: int = QUEUE_MAX,
+        share_max: int = SHARE_MAX,
+        rerun_seconds: float = RERUN_SECONDS,
     ) -> None:
         self._pool = pool
-        options = {} if batch_max is None else {"batch_max": batch_max}
         self._batcher: Batcher[Request, Outcome] = Batcher(
             self._flush,
             owner=lambda request: request.payment.legal_entity_id,
             writers=writers,
-            **options,
+            batch_max=batch_max,
+            queue_max=queue_max,
+            share_max=share_max,
+            rerun_seconds=rerun_seconds,
         )
-        self._keys: dict[Claim, tuple[Request, asyncio.Future[Outcome]]] = {}
-        self._references: dict[Claim, asyncio.Future[Outcome]] = {}
+        self._keys: dict[Claim, _Leader] = {}
+        self._references: dict[Claim, _Leader] = {}
 
     def start(self) -> None:
         """Starts the writers in the running loop."""
@@ -99,36 +146,33 @@ class Acceptor:
         payment = request.payment
         key = (payment.legal_entity_id, request.idempotency_key)
         reference = (payment.legal_entity_id, payment.merchant_reference)
+        taken = False
         while True:
             same_key = self._keys.get(key)
             if same_key is not None:
-                return await self._follow(request, *same_key)
+                if request.fingerprint != same_key.request.fingerprint:
+                    return KeyReused()
+                outcome = await same_key.wait()
+                return Replayed(outcome.payment) if isinstance(outcome, Created) else outcome
             other = self._references.get(reference)
-            if other is None:
+            if other is None or taken:
                 break
-            await asyncio.wait([other])
-            holder = None if other.exception() else other.result()
-            if isinstance(holder, Created):
-                return ReferenceTaken(holder.payment.payment_id)
-        future = self._batcher.submit(request)
-        self._keys[key] = (request, future)
-        self._references[reference] = future
-        future.add_done_callback(lambda done: self._done(done, key, reference))
-        return await asyncio.shield(future)
+            # Its end is not ours: what it was refused for we may be free of. And where it took
+            # the reference, only the database knows whether our key stands for an older payment.
+            taken = await other.took_reference()
+        leader = _Leader(request)
+        written = self._batcher.submit(request)
+        self._keys[key] = leader
+        self._references.setdefault(reference, leader)
 
-    def _done(self, future: asyncio.Future[Outcome], key: Claim, reference: Claim) -> None:
-        future.exception()  # heard here also when every waiter has hung up
-        del self._keys[key]
-        del self._references[reference]
+        def done(future: asyncio.Future[Outcome]) -> None:
+            del self._keys[key]
+            if self._references.get(reference) is leader:
+                del self._references[reference]
+            leader.tell(future)
 
-    async def _follow(
-        self, request: Request, leader: Request, future: asyncio.Future[Outcome]
-    ) -> Outcome:
-        """The same key is on its way: the same request shares its end."""
-        if request.fingerprint != leader.fingerprint:
-            return KeyReused()
-        outcome = await asyncio.shield(future)
-        return Replayed(outcome.payment) if isinstance(outcome, Created) else outcome
+        written.add_done_callback(done)
+        return await leader.wait()
 
     async def _flush(self, requests: Sequence[Request]) -> Sequence[Outcome]:
         """One transaction. Sorted, so that two processes wait for each other in one order."""
@@ -136,7 +180,7 @@ class Acceptor:
             requests, key=lambda r: (r.payment.legal_entity_id.bytes, r.idempotency_key)
         )
         entities = {request.payment.legal_entity_id for request in ordered}
-        lost: set[UUID] = set()
+        lost = {r.payment.payment_id for r in ordered if r.replay_only}
         for _ in range(LOST_RACES_MAX):
             claiming = [r for r in ordered if r.payment.payment_id not in lost]
             try:

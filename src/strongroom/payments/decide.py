@@ -14,6 +14,7 @@ from typing import Final, Literal, assert_never
 from msgspec.structs import replace
 
 from strongroom.payments.states import (
+    FINAL,
     ActionRequired,
     Answered,
     Approved,
@@ -39,12 +40,15 @@ from strongroom.payments.states import (
     Rest,
     Schedule,
     Send,
+    Status,
     Unknown,
 )
 
 SAME_KEY_WINDOW: Final = timedelta(hours=20)
 """Stripe may forget a key after 24 h (docs.stripe.com/api/idempotent_requests)."""
 ATTEMPTS_MAX: Final = 20
+AT_END: Final[frozenset[Status]] = FINAL | {"authorized"}
+"""Statuses that no answer moves any more; it may only freeze them."""
 RETRY_SECONDS: Final = (1, 2, 4, 8, 15, 30)
 """Waits between looks and sends; the last one repeats."""
 POLL_SECONDS: Final = (1, 1, 2, 2, 3, 5, 8, 15)
@@ -143,15 +147,14 @@ def _due_while_processing(payment: Payment, due: Due, now: datetime) -> Decision
 
 
 def _answered(payment: Payment, answered: Answered, now: datetime) -> Decision:
-    if answered.attempt.attempt_no != payment.attempt_no or payment.status in (
-        "succeeded",
-        "failed",
-        "canceled",
-        "authorized",
-    ):
+    if answered.attempt.attempt_no != payment.attempt_no or payment.status in AT_END:
         return _answered_late(payment, answered, now)
     if payment.review:
         return _answered_while_frozen(payment, answered, now)
+    return _answered_in_time(payment, answered, now)
+
+
+def _answered_in_time(payment: Payment, answered: Answered, now: datetime) -> Decision:
     answer = answered.answer
     match answer:
         case Approved():
@@ -273,12 +276,12 @@ def _answered_late(payment: Payment, answered: Answered, now: datetime) -> Decis
     review, attempt_state = _late_review(payment, answered)
     if review is not None:
         # What is not at its end gets a status in which nothing more is sent.
-        at_end = payment.status in ("succeeded", "failed", "canceled", "authorized")
         changed = _change(
             payment,
             now,
-            status=payment.status if at_end else "outcome_unknown",
+            status=payment.status if payment.status in AT_END else "outcome_unknown",
             review=payment.review or review,
+            next_action=None,
         )
         return Decision(changed, Rest(), "payment.frozen", attempt_state)
     if isinstance(answer, Unknown):

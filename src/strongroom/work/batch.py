@@ -19,6 +19,7 @@ BATCH_MAX: Final = 512
 QUEUE_MAX: Final = 8192
 SHARE_MAX: Final = QUEUE_MAX // 2
 SERIALIZATION_RETRIES_MAX: Final = 8
+RERUN_SECONDS: Final = 12.0
 RERUN_WAIT_SECONDS: Final = 0.05
 RERUN_WAIT_SECONDS_MAX: Final = 1.0
 
@@ -57,7 +58,7 @@ class Batcher(Generic[Item, Result]):
         batch_max: int = BATCH_MAX,
         queue_max: int = QUEUE_MAX,
         share_max: int = SHARE_MAX,
-        rerun_seconds: float = 12.0,
+        rerun_seconds: float = RERUN_SECONDS,
     ) -> None:
         self._flush = flush
         self._owner = owner

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import aiohttp
 import stripe
-from stripe import PaymentIntent, StripeClient, StripeError
+from stripe import PaymentIntent, PaymentIntentService, StripeClient, StripeError
 
 from strongroom.clock import Clock
 from strongroom.gateways.port import Account, Prepared
@@ -42,6 +42,10 @@ NEVER_EXECUTED: Final = frozenset({401, 403, 429})
 """Stripe answers these before its idempotency layer: the request did nothing."""
 
 stripe.enable_telemetry = False
+
+
+class CredentialsUnreadable(Exception):
+    """The account's secret could not be read from its file; nothing was sent."""
 
 
 class StripeGateway:
@@ -77,11 +81,11 @@ class StripeGateway:
 
     async def prepare(self, account: Account, attempt: Attempt) -> tuple[Prepared | Answer, Call]:
         """Creates the PaymentIntent unconfirmed. NotSent when that failed: no money can move."""
-        intents = self._client(account).v1.payment_intents
         answer, call, intent = await self._ask(
             "create",
+            account,
             attempt,
-            lambda: intents.create_async(
+            lambda intents: intents.create_async(
                 attempt.parameters["create"],
                 {"idempotency_key": attempt.gateway_key + "_create"},
             ),
@@ -97,11 +101,11 @@ class StripeGateway:
 
     async def send(self, account: Account, attempt: Attempt) -> tuple[Answer, Call]:
         """Confirms the PaymentIntent by its id."""
-        intents = self._client(account).v1.payment_intents
         answer, call, _ = await self._ask(
             "confirm",
+            account,
             attempt,
-            lambda: intents.confirm_async(
+            lambda intents: intents.confirm_async(
                 attempt.gateway_object_id or "",
                 attempt.parameters["confirm"],
                 {"idempotency_key": attempt.gateway_key + "_confirm"},
@@ -120,19 +124,18 @@ class StripeGateway:
             )
             return Unknown("no_object_id"), call
         object_id = attempt.gateway_object_id
-        intents = self._client(account).v1.payment_intents
         answer, call, intent = await self._ask(
-            "retrieve", attempt, lambda: intents.retrieve_async(object_id)
+            "retrieve", account, attempt, lambda intents: intents.retrieve_async(object_id)
         )
         return (answer if intent is not None else Unknown(call.outcome)), call
 
     async def cancel(self, account: Account, attempt: Attempt) -> tuple[Answer, Call]:
         """Cancels the PaymentIntent; when it was faster, answers with what it has become."""
-        intents = self._client(account).v1.payment_intents
         answer, call, _ = await self._ask(
             "cancel",
+            account,
             attempt,
-            lambda: intents.cancel_async(
+            lambda intents: intents.cancel_async(
                 attempt.gateway_object_id or "",
                 {"cancellation_reason": "abandoned"},
                 {"idempotency_key": f"{attempt.gateway_key}_cancel_{self._hour()}"},
@@ -155,6 +158,10 @@ class StripeGateway:
     def _client(self, account: Account) -> StripeClient:
         known = self._clients.get(account)
         if known is None:
+            try:
+                secret = Path(account.secret_file).read_text("utf-8").strip()
+            except (OSError, UnicodeDecodeError):
+                raise CredentialsUnreadable from None
             http = stripe.AIOHTTPClient(
                 timeout=SOCKET_TIMEOUT_SECONDS,
                 connector=aiohttp.TCPConnector(
@@ -164,7 +171,7 @@ class StripeGateway:
             )
             url = account.base_url if account.environment == "stand_in" else LIVE_URL
             client = StripeClient(
-                Path(account.secret_file).read_text("utf-8").strip(),
+                secret,
                 base_addresses={"api": url or LIVE_URL},
                 http_client=http,
                 max_network_retries=0,
@@ -175,28 +182,36 @@ class StripeGateway:
     async def _ask(
         self,
         operation: str,
+        account: Account,
         attempt: Attempt,
-        request: Callable[[], Awaitable[PaymentIntent]],
+        request: Callable[[PaymentIntentService], Awaitable[PaymentIntent]],
     ) -> tuple[Answer, Call, PaymentIntent | None]:
         started_at, started = self._clock.now(), time.perf_counter()
+        answer: Answer
         intent: PaymentIntent | None = None
-        status: int | None
+        http_status: int | None = None
+        request_id: str | None = None
         try:
-            intent = await request()
-            answer = read_intent(intent, attempt)
-            response = intent.last_response
-            status, request_id = (response.code, response.request_id) if response else (None, None)
-        except StripeError as error:
-            answer, intent = read_error(error, attempt)
-            status, request_id = error.http_status, error.request_id
+            intents = self._client(account).v1.payment_intents
+            try:
+                intent = await request(intents)
+                answer = read_intent(intent, attempt)
+                response = intent.last_response
+                if response is not None:
+                    http_status, request_id = response.code, response.request_id
+            except StripeError as error:
+                http_status, request_id = error.http_status, error.request_id
+                answer, intent = read_error(error, attempt)
+        except CredentialsUnreadable:
+            answer = NotSent("credentials_unreadable")
         except Exception as error:  # noqa: BLE001 - whatever else broke, it broke after the request left
-            answer, status, request_id = Unknown("malformed_" + type(error).__name__), None, None
+            answer, intent = Unknown("malformed_" + type(error).__name__), None
         call = Call(
             operation=operation,
             started_at=started_at,
             duration_ms=round((time.perf_counter() - started) * 1000, 3),
             outcome=str(intent.status) if intent is not None else _word(answer),
-            http_status=status,
+            http_status=http_status,
             gateway_request_id=request_id,
             code=answer.raw_code if isinstance(answer, Declined) else None,
         )
@@ -211,11 +226,14 @@ def _word(answer: Answer) -> str:
 
 def read_intent(intent: PaymentIntent, attempt: Attempt) -> Answer:
     """What a PaymentIntent says about the attempt that it belongs to."""
-    currency = intent.currency.upper()
+    known = attempt.gateway_object_id
+    if not intent.id or (known is not None and intent.id != known):
+        return Unknown("another_object")
+    currency, status = intent.currency.upper(), str(intent.status)
     amount_minor = from_stripe(intent.amount, currency)
     if (amount_minor, currency) != (attempt.amount_minor, attempt.currency):
         return Mismatched(amount_minor or 0, currency)
-    match intent.status:
+    match status:
         case "succeeded":
             received = from_stripe(intent.amount_received, currency)
             return Approved(received if received is not None else -1, currency)
@@ -263,7 +281,7 @@ def read_error(error: StripeError, attempt: Attempt) -> tuple[Answer, PaymentInt
         return NotSent("rate_limited" if status == 429 else "credentials_refused"), None
     if status == 409:
         return Unknown("in_flight_at_gateway"), None
-    if isinstance(error, stripe.CardError):
+    if isinstance(error, stripe.CardError) or status == 402:
         decline, raw = classify(code, getattr(body, "decline_code", None))
         return Declined(decline, raw, object_open=True), None
     if code == "payment_intent_unexpected_state" and isinstance(intent, PaymentIntent):

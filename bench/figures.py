@@ -1,0 +1,108 @@
+"""From rounds to figures: medians, ratios, targets, and the table that is printed."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Final
+
+UNITS: Final = {
+    "pgbench_tps": "payments/s, one a transaction",
+    "accept_unbatched_rps": "requests/s, batches of one",
+    "accept_rps": "requests/s",
+    "accept_p50_ms": "ms",
+    "accept_p99_ms": "ms",
+    "settle_pps": "payments/s",
+    "end_to_end_pps": "payments/s",
+    "stripe_sdk_pps": "payments/s",
+    "pss_mb": "MB, API and worker",
+    "start_seconds": "s, warm",
+}
+_NAME_WIDTH: Final = 34
+_FIGURE_WIDTH: Final = 10
+
+
+@dataclass(frozen=True)
+class Target:
+    """A bound on a figure or on a ratio of two, and whether it is met; None: not measured."""
+
+    name: str
+    value: float | None
+    relation: str
+    bound: float
+
+    @property
+    def met(self) -> bool | None:
+        if self.value is None:
+            return None
+        return self.value >= self.bound if self.relation == ">=" else self.value <= self.bound
+
+
+def medians(rounds: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    """The median of each figure's rounds; figures without rounds are left out."""
+    return {name: median(values) for name, values in rounds.items() if values}
+
+
+def ratio(figures: Mapping[str, float], above: str, below: str) -> float | None:
+    """A ratio of two figures, or None when one is missing or nought."""
+    if above not in figures or not figures.get(below):
+        return None
+    return figures[above] / figures[below]
+
+
+def targets(figures: Mapping[str, float]) -> list[Target]:
+    """What is promised about speed and memory."""
+    rate = figures.get("accept_rps")
+    return [
+        Target(
+            "accept_rps / accept_unbatched_rps",
+            ratio(figures, "accept_rps", "accept_unbatched_rps"),
+            ">=",
+            3.0,
+        ),
+        Target("accept_rps / pgbench_tps", ratio(figures, "accept_rps", "pgbench_tps"), ">=", 0.9),
+        Target(
+            "end_to_end_pps / pgbench_tps",
+            ratio(figures, "end_to_end_pps", "pgbench_tps"),
+            ">=",
+            0.6,
+        ),
+        Target(
+            "accept_p99_ms (2.5 x 256000/rps)",
+            figures.get("accept_p99_ms"),
+            "<=",
+            2.5 * 256_000 / rate if rate else 0.0,
+        ),
+        Target("pss_mb", figures.get("pss_mb"), "<=", 200.0),
+    ]
+
+
+def table(rounds: Mapping[str, Sequence[float]], notes: Mapping[str, str]) -> str:
+    """Figures with their rounds, then targets."""
+    figures = medians(rounds)
+    lines = []
+    for name, unit in UNITS.items():
+        if name not in figures:
+            continue
+        values = rounds[name]
+        spread = "" if len(values) < 2 else "  of " + " ".join(number(v) for v in values)
+        note = f"  ({notes[name]})" if name in notes else ""
+        lines.append(
+            f"{name:<{_NAME_WIDTH}}{number(figures[name]):>{_FIGURE_WIDTH}}  {unit}{note}{spread}"
+        )
+    known = [target for target in targets(figures) if target.value is not None]
+    if known:
+        lines.append("")
+    for target in known:
+        verdict = "met" if target.met else "NOT MET"
+        lines.append(
+            f"{target.name:<{_NAME_WIDTH}}{number(target.value or 0):>{_FIGURE_WIDTH}}  "
+            f"{target.relation} {number(target.bound):<8} {verdict}"
+        )
+    return "\n".join(lines)
+
+
+def number(value: float) -> str:
+    """Three or more significant digits, thousands apart."""
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"

@@ -1,0 +1,239 @@
+"""The measurements, each from a freshly migrated database to a checked end."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from bench import pgbench
+from bench.audit import audit
+from bench.children import API, Failed, api, load, tail, worker
+from bench.cluster import Deployment, Server, query
+from bench.load import Plan, Result
+from bench.tally import Tally
+from strongroom.local.ports import LOOPBACK
+
+CONNECTIONS: Final = 256
+WORKER: Final = ("bench.sleeping_worker",)
+BACKLOG_MAX: Final = 4000
+UNBATCHED_WRITERS: Final = (4, 16, 32)
+DRAIN_SECONDS_MAX: Final = 60.0
+EDGE_SHARE: Final = 0.05
+"""Of a run over prefilled payments the first and last part are left out of the rate."""
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """How long the parts of a run take, in seconds, and how often."""
+
+    rounds: int = 3
+    pgbench_seconds: float = 4
+    warm_up_seconds: float = 2
+    accept_seconds: float = 10
+    unbatched_seconds: float = 5
+    settle_payments: int = 40_000
+    sdk_payments: int = 3_000
+    starts: int = 3
+
+
+QUICK: Final = Lengths(
+    rounds=1,
+    pgbench_seconds=2,
+    warm_up_seconds=1,
+    accept_seconds=3,
+    unbatched_seconds=2,
+    settle_payments=20_000,
+    sdk_payments=600,
+    starts=1,
+)
+
+
+@dataclass
+class Outcome:
+    """Figures of one measurement, details for the JSON, and what did not add up."""
+
+    figures: dict[str, float]
+    details: dict[str, object] = field(default_factory=dict)
+    wrong: list[str] = field(default_factory=list)
+
+
+def pgbench_tps(server: Server, lengths: Lengths) -> Outcome:
+    """The best of both forms and both numbers of clients."""
+    with server.deployment() as deployment:
+        found = pgbench.sweep(server, deployment, lengths.pgbench_seconds)
+    return Outcome({"pgbench_tps": max(found.values())}, {"forms": found})
+
+
+def accept(server: Server, lengths: Lengths, module: Sequence[str] = API) -> Outcome:
+    """The API alone, 256 connections. `module` is another program to run in its place."""
+    with server.deployment() as deployment:
+        result, wrong = _accept(
+            server, deployment, lengths.warm_up_seconds, lengths.accept_seconds, module
+        )
+    figures = {
+        "accept_rps": result.rps,
+        "accept_p50_ms": result.p50_ms,
+        "accept_p99_ms": result.p99_ms,
+    }
+    return Outcome(figures, _details(result), wrong)
+
+
+def unbatched(server: Server, lengths: Lengths, writers: tuple[int, ...]) -> Outcome:
+    """The same server with batches of one: the best of several numbers of writers."""
+    found: dict[int, Result] = {}
+    wrong: list[str] = []
+    for count in writers:
+        with server.deployment(accept_writers=count, accept_batch_max=1) as deployment:
+            found[count], problems = _accept(
+                server, deployment, lengths.warm_up_seconds / 2, lengths.unbatched_seconds
+            )
+            wrong += problems
+    best = max(found, key=lambda count: found[count].rps)
+    return Outcome(
+        {"accept_unbatched_rps": found[best].rps},
+        {
+            "writers": best,
+            "by_writers": {str(count): round(result.rps) for count, result in found.items()},
+            **_details(found[best]),
+        },
+        wrong,
+    )
+
+
+def _accept(
+    server: Server,
+    deployment: Deployment,
+    warm_up_seconds: float,
+    seconds: float,
+    module: Sequence[str] = API,
+) -> tuple[Result, list[str]]:
+    with api(deployment.home, module) as (process, port):
+        result = load(
+            deployment.home,
+            Plan(
+                host=LOOPBACK,
+                port=port,
+                api_key_file=str(deployment.api_key_file),
+                connections=CONNECTIONS,
+                warm_up_seconds=warm_up_seconds,
+                seconds=seconds,
+                watched={"api": process.pid, "postgres": server.pid},
+            ),
+        )
+        _check_alive(process.poll(), deployment, "api")
+    return result, _failures(result) + audit(deployment, result.accepted)
+
+
+def end_to_end(server: Server, lengths: Lengths) -> Outcome:
+    """API and worker at once; the generator holds back while 4,000 payments are unsettled."""
+    with server.deployment() as deployment:
+        home = deployment.home
+        tally_file = home / "tally"
+        tally = Tally.create(tally_file)
+        module = [*WORKER, str(home), str(tally_file)]
+        with api(home) as (serving, port), worker(home, module) as working:
+            result = load(
+                home,
+                Plan(
+                    host=LOOPBACK,
+                    port=port,
+                    api_key_file=str(deployment.api_key_file),
+                    connections=CONNECTIONS,
+                    warm_up_seconds=lengths.warm_up_seconds,
+                    seconds=lengths.accept_seconds,
+                    tally_file=str(tally_file),
+                    backlog_max=BACKLOG_MAX,
+                    watched={
+                        "api": serving.pid,
+                        "worker": working.pid,
+                        "postgres": server.pid,
+                    },
+                ),
+            )
+            _await_settled(tally, result.accepted)
+            _check_alive(serving.poll(), deployment, "api")
+            _check_alive(working.poll(), deployment, "worker")
+        wrong = _failures(result) + audit(deployment, result.accepted, settled=result.accepted)
+        tally.close()
+    return Outcome({"end_to_end_pps": min(result.rps, result.settled_pps)}, _details(result), wrong)
+
+
+def settle(server: Server, lengths: Lengths, module: Sequence[str] = WORKER) -> Outcome:
+    """The worker alone, over payments that are all due."""
+    count = lengths.settle_payments
+    with server.deployment() as deployment:
+        prefill(server, deployment, count)
+        home = deployment.home
+        tally_file = home / "tally"
+        tally = Tally.create(tally_file)
+        seen: list[tuple[float, int]] = []
+        with worker(home, [*module, str(home), str(tally_file)]) as process:
+            deadline = time.monotonic() + DRAIN_SECONDS_MAX
+            while tally.settled < count and time.monotonic() < deadline:
+                seen.append((time.monotonic(), tally.settled))
+                _check_alive(process.poll(), deployment, "worker")
+                time.sleep(0.01)
+            seen.append((time.monotonic(), tally.settled))
+        wrong = audit(deployment, count, settled=count)
+        tally.close()
+    return Outcome({"settle_pps": middle_rate(seen, count)}, {"payments": count}, wrong)
+
+
+def prefill(server: Server, deployment: Deployment, count: int) -> None:
+    """Accepted payments, due now, written by one statement each table."""
+    statements = (pgbench.HERE / "prefill.sql").read_text("utf-8").split(";\n")
+    for statement in statements:
+        if statement.strip():
+            query(
+                deployment.owner_url,
+                statement.replace(":entity", f"'{deployment.legal_entity}'")
+                .replace(":account", f"'{deployment.gateway_account}'")
+                .replace(":bucket", str(deployment.bucket))
+                .replace(":count", str(count)),
+            )
+    server.calm(deployment.owner_url.rpartition("/")[2])
+
+
+def middle_rate(seen: list[tuple[float, int]], count: int) -> float:
+    """Payments a second between the first and the last twentieth of `count`.
+
+    `seen` are pairs of time and total, in order; 0.0 when they do not reach that far.
+    """
+    low, high = count * EDGE_SHARE, count * (1 - EDGE_SHARE)
+    inside = [(at, total) for at, total in seen if low <= total]
+    ends = [index for index, (_, total) in enumerate(inside) if total >= high]
+    if not ends or ends[0] == 0:
+        return 0.0
+    (begin, first), (end, last) = inside[0], inside[ends[0]]
+    return (last - first) / (end - begin)
+
+
+def _await_settled(tally: Tally, wanted: int) -> None:
+    deadline = time.monotonic() + DRAIN_SECONDS_MAX
+    while tally.settled < wanted and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+
+def _check_alive(code: int | None, deployment: Deployment, name: str) -> None:
+    if code is not None:
+        log = tail(deployment.home / "logs" / f"{name}.log")
+        raise Failed(f"{name} ended with {code}:\n{log}")
+
+
+def _failures(result: Result) -> list[str]:
+    if not result.failed:
+        return []
+    return [f"{result.failed} requests failed: {result.statuses}; first: {result.first_failure}"]
+
+
+def _details(result: Result) -> dict[str, object]:
+    return {
+        "requests": result.accepted,
+        "p50_ms": round(result.p50_ms, 2),
+        "p99_ms": round(result.p99_ms, 2),
+        "max_ms": round(result.max_ms, 2),
+        "accepted_rps": round(result.rps, 1),
+        "settled_pps": round(result.settled_pps, 1),
+        "backlog": result.backlog,
+        "cpu_us": {name: round(used, 1) for name, used in result.cpu_us.items()},
+    }

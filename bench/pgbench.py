@@ -1,0 +1,67 @@
+"""The reference: PostgreSQL's own pgbench with the same writes, one payment a transaction."""
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Final
+
+from bench.children import Failed
+from bench.cluster import Deployment, Server, login_environment, query
+from strongroom.local import binaries
+
+HERE: Final = Path(__file__).resolve().parent
+FORMS: Final = ("cte", "function")
+CLIENTS: Final = (16, 64)
+THREADS: Final = 2
+GRACE_SECONDS: Final = 60.0
+# As the API's own connections; the entity is set once a session, not once a transaction.
+SETTINGS: Final = {
+    "search_path": "strongroom,directory",
+    "enable_seqscan": "off",
+    "jit": "off",
+}
+
+
+def sweep(server: Server, deployment: Deployment, seconds: float) -> dict[str, float]:
+    """Transactions a second by form and clients. Raises Failed when one failed or rows lack."""
+    query(deployment.owner_url, (HERE / "function.sql").read_text("utf-8"))
+    found: dict[str, float] = {}
+    for form in FORMS:
+        for clients in CLIENTS:
+            server.empty(deployment)
+            found[f"{form}_{clients}"] = run(deployment, form, clients, seconds)
+    return found
+
+
+def run(deployment: Deployment, form: str, clients: int, seconds: float) -> float:
+    """One run; returns its transactions a second."""
+    options = SETTINGS | {"strongroom.legal_entities": str(deployment.legal_entity)}
+    environment = login_environment(deployment.api_login_url) | {
+        "PGOPTIONS": " ".join(f"-c {name}={value}" for name, value in options.items()),
+        "LC_ALL": "C",
+        "PATH": "/usr/bin:/bin",
+    }
+    done = subprocess.run(
+        [
+            str(binaries.locate() / "pgbench"),
+            *("--no-vacuum", "--protocol", "prepared", "--file", str(HERE / f"accept_{form}.sql")),
+            *("--client", str(clients), "--jobs", str(THREADS), "--time", str(round(seconds))),
+            *("-D", f"entity={deployment.legal_entity}"),
+            *("-D", f"account={deployment.gateway_account}"),
+            *("-D", f"bucket={deployment.bucket}"),
+        ],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=seconds + GRACE_SECONDS,
+        check=False,
+    )
+    rate = re.search(r"tps = ([0-9.]+) ", done.stdout)
+    count = re.search(r"transactions actually processed: (\d+)", done.stdout)
+    failed = re.search(r"failed transactions: (\d+)", done.stdout)
+    if done.returncode != 0 or not rate or not count or (failed and failed[1] != "0"):
+        raise Failed(f"pgbench ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
+    rows = query(deployment.owner_url, "SELECT count(*) FROM payments")[0][0]
+    if rows != int(count[1]):
+        raise Failed(f"pgbench made {count[1]} transactions, but there are {rows} payments")
+    return float(rate[1])

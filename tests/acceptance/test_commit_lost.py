@@ -1,0 +1,107 @@
+"""The database's word is lost on the way: what was asked for once is stored once."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from tests.acceptance.client import Answer, Api, StandIn, fresh, order
+from tests.acceptance.frames import Loss, LossyProxy
+from tests.acceptance.running import Running, second_api
+
+ANSWERED_SECONDS_MAX = 30
+
+
+@pytest.fixture
+async def proxy(running: Running) -> AsyncIterator[LossyProxy]:
+    async with LossyProxy(running.owner_url).serving() as proxy:
+        yield proxy
+
+
+@pytest.fixture
+async def lossy_api(
+    running: Running, proxy: LossyProxy, api: Api, tmp_path: Path
+) -> AsyncIterator[Api]:
+    """An API process whose way to the database is the proxy."""
+    async with second_api(running, tmp_path, database_port=proxy.port) as second:
+        yield api.at(second.url)
+
+
+async def until_answered(api: Api, body: dict[str, object], key: str) -> Answer:
+    """What a client does that knows the contract: 503 means the same again."""
+    async with asyncio.timeout(ANSWERED_SECONDS_MAX):
+        while True:
+            answer = await api.pay(body, key=key)
+            if answer.status != 503:
+                return answer
+            assert answer.json["retry_safe"] is True
+            assert answer.headers["Retry-After"] == "1"
+
+
+async def rows_of(owner: asyncpg.Connection, reference: str) -> list[int]:
+    """How many payments, keys, references, events and jobs the reference has."""
+    row = await owner.fetchrow(
+        """
+        WITH p AS (SELECT payment_id FROM payments WHERE merchant_reference = $1)
+        SELECT (SELECT count(*) FROM p),
+          (SELECT count(*) FROM idempotency_keys JOIN p USING (payment_id)),
+          (SELECT count(*) FROM merchant_references WHERE merchant_reference = $1),
+          (SELECT count(*) FROM events JOIN p USING (payment_id)),
+          (SELECT count(*) FROM jobs JOIN p USING (payment_id))
+        """,
+        reference,
+    )
+    assert row is not None
+    return list(row.values())
+
+
+@pytest.mark.parametrize("loss", list(Loss))
+async def test_a_lost_commit_or_answer_leaves_one_payment(
+    loss: Loss, lossy_api: Api, proxy: LossyProxy, api: Api, owner: asyncpg.Connection
+) -> None:
+    """Without an instrument, so that nothing but the accept itself writes rows."""
+    body, key = order(token=None), fresh("key")
+    proxy.lose(loss)
+    answer = await until_answered(lossy_api, body, key)
+    assert proxy.lost == 1
+    assert answer.status in (200, 201)
+    again = await api.pay(body, key=key)
+    assert (again.status, again.replayed, again.id) == (200, True, answer.id)
+    assert await rows_of(owner, body["merchant_reference"]) == [1, 1, 1, 1, 1]
+
+
+async def test_a_batch_whose_answers_stay_away_is_charged_once(
+    lossy_api: Api, proxy: LossyProxy, api: Api, stripe: StandIn
+) -> None:
+    """The answers to the batch and to its first repetitions are lost, for many at once."""
+    bodies = [order() for _ in range(50)]
+    proxy.lose(Loss.ANSWER_THEN_CLOSED, times=6)
+    first = await asyncio.gather(
+        *(until_answered(lossy_api, body, body["merchant_reference"]) for body in bodies)
+    )
+    assert proxy.lost == 6
+    again = await asyncio.gather(
+        *(api.pay(body, key=body["merchant_reference"]) for body in bodies)
+    )
+    assert [answer.id for answer in first] == [answer.id for answer in again]
+    assert all(answer.replayed for answer in again)
+    settled = await api.all_settled([answer.id for answer in first])
+    assert {payment["status"] for payment in settled} == {"succeeded"}
+    charges = await stripe.charges()
+    assert {len(charges[answer.id]) for answer in first} == {1}
+
+
+@pytest.mark.parametrize("loss", [Loss.ANSWER_THEN_CLOSED, Loss.COMMIT_THEN_CLOSED])
+async def test_a_lost_commit_of_a_confirm_is_one_charge(
+    loss: Loss, lossy_api: Api, proxy: LossyProxy, api: Api, stripe: StandIn
+) -> None:
+    made, key = await api.pay(order(token=None)), fresh("key")
+    proxy.lose(loss)
+    lost = await lossy_api.confirm(made.id, "pm_card_visa", key=key)
+    assert (lost.status, lost.code) == (503, "database_unavailable")
+    retry = await lossy_api.confirm(made.id, "pm_card_visa", key=key, wait=20)
+    assert retry.replayed is loss.of_answer
+    assert retry.json["status"] == "succeeded"
+    assert len((await stripe.charges())[made.id]) == 1

@@ -1,0 +1,1 @@
+"""Tests of single nouns, most of them without I/O."""

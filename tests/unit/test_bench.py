@@ -1,0 +1,74 @@
+"""The bench's arithmetic: medians, ratios, targets, the table, and rates over a window."""
+
+from bench.figures import medians, number, ratio, table, targets
+from bench.measures import middle_rate
+
+FAST = {
+    "pgbench_tps": [5000.0, 6000.0, 7000.0],
+    "accept_unbatched_rps": [1500.0],
+    "accept_rps": [6000.0, 6400.0, 100.0],
+    "accept_p50_ms": [40.0],
+    "accept_p99_ms": [90.0],
+    "end_to_end_pps": [3000.0],
+    "pss_mb": [180.0],
+}
+
+
+def test_a_figure_is_the_median_of_its_rounds_and_none_without_any():
+    assert medians({"a": [3.0, 1.0, 2.0], "b": [], "c": [4.0, 5.0]}) == {"a": 2.0, "c": 4.5}
+
+
+def test_a_ratio_is_of_medians_and_none_when_a_part_is_missing():
+    figures = medians(FAST)
+    assert ratio(figures, "accept_rps", "accept_unbatched_rps") == 4.0
+    assert ratio(figures, "accept_rps", "unknown") is None
+    assert ratio({"a": 1.0, "b": 0.0}, "a", "b") is None
+
+
+def test_targets_say_what_is_met():
+    met = {
+        target.name.split()[0] + target.relation: target.met for target in targets(medians(FAST))
+    }
+    assert met == {
+        "accept_rps>=": True,
+        "end_to_end_pps>=": False,
+        "accept_p99_ms<=": True,
+        "pss_mb<=": True,
+    }
+
+
+def test_the_bound_on_latency_follows_from_the_rate():
+    found = {t.name: t for t in targets({"accept_rps": 6400.0, "accept_p99_ms": 101.0})}
+    latency = found["accept_p99_ms (2.5 x 256000/rps)"]
+    assert latency.bound == 100.0
+    assert latency.met is False
+
+
+def test_what_was_not_measured_is_neither_met_nor_missed():
+    assert [target.met for target in targets({})] == [None] * 5
+    assert table({}, {}) == ""
+
+
+def test_the_table_shows_figures_rounds_and_verdicts():
+    lines = table(FAST, {"accept_unbatched_rps": "16 connections"}).splitlines()
+    assert lines[0].split()[:2] == ["pgbench_tps", "6,000"]
+    assert lines[0].endswith("of 5,000 6,000 7,000")
+    assert "(16 connections)" in lines[1]
+    assert [line.split()[-1] for line in lines if " >= " in line] == ["met", "met", "MET"]
+    assert all(len(line) <= 100 for line in lines)
+
+
+def test_numbers_keep_three_digits():
+    shown = [number(value) for value in (0.644, 35.51, 1234.5)]
+    assert shown == ["0.64", "35.5", "1,234"]
+
+
+def test_a_rate_leaves_out_start_and_tail():
+    steady = [(second, min(1000, second * 100)) for second in range(11)]
+    with_a_slow_start = [(-5.0, 0), *steady, (30.0, 1000)]
+    assert middle_rate(with_a_slow_start, 1000) == 100.0
+
+
+def test_a_run_that_stopped_half_way_has_no_rate():
+    assert middle_rate([(0.0, 0), (1.0, 400), (2.0, 400)], 1000) == 0.0
+    assert middle_rate([], 1000) == 0.0
