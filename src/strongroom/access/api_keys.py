@@ -73,6 +73,8 @@ class ApiKeys:
         self._pool = pool
         self._prefix = f"sr_{mode}_"
         self._kept: dict[UUID, _Kept] = {}
+        self._known: dict[bytes, UUID] = {}
+        """Digest of a whole header that was found good → its key: a repeat is cheap to check."""
         self._tags: dict[int, UUID] = {}
         self._lookups = asyncio.Semaphore(LOOKUPS_MAX)
         self._task: asyncio.Task[None] | None = None
@@ -94,6 +96,12 @@ class ApiKeys:
         """
         if authorization is None or not authorization.startswith("Bearer "):
             raise _refused()
+        digest = hashlib.sha256(authorization.encode()).digest()
+        known = self._known.get(digest)
+        if known is not None:
+            kept = self._kept.get(known)
+            if kept and not kept.revoked and monotonic_seconds() - kept.checked <= STALE_SECONDS:
+                return kept.credential
         token = authorization[7:].strip()
         if len(token) > TOKEN_CHARACTERS_MAX or not token.startswith(self._prefix):
             raise _refused()
@@ -108,6 +116,9 @@ class ApiKeys:
             kept = await self._load(api_key_id)
         if not hmac.compare_digest(kept.secret_digest, digest_of(secret)) or kept.revoked:
             raise _refused()
+        if len(self._known) >= KEPT_MAX:
+            self._known.clear()
+        self._known[digest] = api_key_id
         return kept.credential
 
     async def _load(self, api_key_id: UUID) -> _Kept:

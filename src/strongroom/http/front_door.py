@@ -81,9 +81,10 @@ async def write_reply(send: Send, reply: Reply) -> None:
     """Sends a Reply as two ASGI messages."""
     headers = [
         (b"content-type", reply.content_type.encode()),
-        (b"content-length", str(len(reply.body)).encode()),
+        (b"content-length", b"%d" % len(reply.body)),
         *FIXED_HEADERS,
-        *((name.encode(), value.encode()) for name, value in reply.headers),
     ]
+    for name, value in reply.headers:
+        headers.append((name.encode(), value.encode()))
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     await send({"type": "http.response.body", "body": reply.body})

@@ -14,6 +14,7 @@ import asyncpg
 from msgspec import Struct
 
 from strongroom.database import Connection, statements, writing
+from strongroom.errors import InvariantBroken
 from strongroom.ids import bucket_of
 from strongroom.payments.rows import json_text, payment_of
 from strongroom.payments.states import Payment
@@ -92,16 +93,15 @@ class _Leader:
         await asyncio.wait([future])
         return future.exception() is None and isinstance(future.result(), Created)
 
-    def tell(self, written: asyncio.Future[Outcome]) -> None:
-        """Ends all futures as `written` ended."""
-        error = written.exception()
+    def tell(self, outcome: Outcome | None, error: Exception | None) -> None:
+        """Ends all futures with the outcome, or with the error."""
         for future in self._waiting:
             if future.done():
                 continue
-            if error is not None:
-                future.set_exception(error)
+            if outcome is None:
+                future.set_exception(error or InvariantBroken("neither outcome nor error"))
             else:
-                future.set_result(written.result())
+                future.set_result(outcome)
 
 
 class Acceptor:
@@ -161,17 +161,16 @@ class Acceptor:
             # the reference, only the database knows whether our key stands for an older payment.
             taken = await other.took_reference()
         leader = _Leader(request)
-        written = self._batcher.submit(request)
-        self._keys[key] = leader
-        self._references.setdefault(reference, leader)
 
-        def done(future: asyncio.Future[Outcome]) -> None:
+        def told(outcome: Outcome | None, error: Exception | None) -> None:
             del self._keys[key]
             if self._references.get(reference) is leader:
                 del self._references[reference]
-            leader.tell(future)
+            leader.tell(outcome, error)
 
-        written.add_done_callback(done)
+        self._batcher.put(request, told)
+        self._keys[key] = leader
+        self._references.setdefault(reference, leader)
         return await leader.wait()
 
     async def _flush(self, requests: Sequence[Request]) -> Sequence[Outcome]:

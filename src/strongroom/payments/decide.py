@@ -135,10 +135,14 @@ def _due_while_processing(payment: Payment, due: Due, now: datetime) -> Decision
             return _end(payment, now, "failed", "gateway_unavailable", None)
         number = payment.attempt_no + 1
         return Decision(_change(payment, now, attempt_no=number), Open(number), "attempt.opened")
+    never_confirmed = attempt.staged and attempt.gateway_object_id is None
     if payment.closing:
+        if never_confirmed:
+            # No id is committed while a payment is closing, so nothing is there to be canceled.
+            return _closed(payment, payment.closing, now, "not_sent")
         return Decision(payment, CancelObject())
-    if attempt.staged and attempt.gateway_object_id is None:
-        # Its object's id was never committed, so it was never confirmed and never will be.
+    if never_confirmed:
+        # Without a committed id it was never confirmed, and never will be.
         if in_time:
             return Decision(payment, Send())
         return _end(payment, now, "canceled", "not_sent_in_time", "not_sent")
@@ -160,7 +164,8 @@ def _answered_in_time(payment: Payment, answered: Answered, now: datetime) -> De
         case Approved():
             return _approved(payment, answer, now)
         case Declined():
-            if answer.object_open:
+            if answer.object_open or answered.attempt.staged:
+                # Even if none was made here, another sender may have made and committed one.
                 return _close(payment, now, "failed", answer.decline, answer, Schedule(now), "open")
             return _end(payment, now, "failed", answer.decline, "declined", answer)
         case ActionRequired():
@@ -219,19 +224,26 @@ def _action_required(
 
 
 def _canceled(payment: Payment, now: datetime) -> Decision:
-    match payment.closing:
-        case None:
-            return _end(payment, now, "canceled", "canceled_at_gateway", "canceled")
+    if payment.closing is None:
+        return _end(payment, now, "canceled", "canceled_at_gateway", "canceled")
+    return _closed(payment, payment.closing, now, "canceled")
+
+
+def _closed(
+    payment: Payment, closing: Closing, now: datetime, attempt_state: AttemptState
+) -> Decision:
+    """The attempt can take no money any more, so the payment becomes what it was closing for."""
+    match closing:
         case "failed":
             reason = payment.closing_reason or "generic_decline"
             return _end(payment, now, "failed", reason, "declined")
         case "canceled":
             reason = payment.closing_reason or "canceled_at_gateway"
-            return _end(payment, now, "canceled", reason, "canceled")
+            return _end(payment, now, "canceled", reason, attempt_state)
         case "new_attempt":
             changed = _change(payment, now, status="processing", closing=None, closing_reason=None)
-            return Decision(changed, Schedule(now), "attempt.abandoned", "canceled")
-    assert_never(payment.closing)
+            return Decision(changed, Schedule(now), "attempt.abandoned", attempt_state)
+    assert_never(closing)
 
 
 def _not_sent(payment: Payment, answer: NotSent, answered: Answered, now: datetime) -> Decision:
@@ -242,6 +254,9 @@ def _not_sent(payment: Payment, answer: NotSent, answered: Answered, now: dateti
     if attempt.gateway_object_id is None:
         if attempt.staged and same_key:
             return Decision(payment, _later(answered, now))
+        if attempt.staged:
+            # Another sender may have got further meanwhile: what is committed decides.
+            return _close(payment, now, "new_attempt", answer.why, None, _later(answered, now))
         changed = _change(payment, now, status="processing", status_reason=answer.why)
         return Decision(changed, _later(answered, now), "attempt.abandoned", "not_sent")
     if now >= payment.not_after:

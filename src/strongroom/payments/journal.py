@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from strongroom.ids import to_text
 from strongroom.payments.rows import json_text
 from strongroom.payments.states import (
     Answered,
@@ -32,7 +31,6 @@ def accepted_payload(payment: Payment, idempotency_key: str) -> bytes:
     """The first event of a payment: references and amounts, no personal data."""
     return msgspec.json.encode(
         {
-            "payment": to_text("pay", payment.payment_id),
             "status": payment.status,
             "amount_minor": payment.amount_minor,
             "currency": payment.currency,

@@ -26,6 +26,9 @@ RERUN_WAIT_SECONDS_MAX: Final = 1.0
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+Told = Callable[[Result | None, Exception | None], None]
+"""Hears how an item ended: its result and None, or None and the error."""
+
 log = structlog.get_logger()
 
 
@@ -67,7 +70,7 @@ class Batcher(Generic[Item, Result]):
         self._queue_max = queue_max
         self._share_max = share_max
         self._rerun_seconds = rerun_seconds
-        self._queues: dict[Hashable, deque[tuple[Item, asyncio.Future[Result]]]] = {}
+        self._queues: dict[Hashable, deque[tuple[Item, Told[Result]]]] = {}
         self._queued = 0
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
@@ -84,18 +87,31 @@ class Batcher(Generic[Item, Result]):
 
         Raises QueueFull. Cancelling the future does not take the item back.
         """
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+
+        def told(result: Result | None, error: Exception | None) -> None:
+            if future.done():
+                return
+            if error is not None:
+                future.set_exception(error)
+            else:
+                future.set_result(result)  # type: ignore[arg-type]
+
+        self.put(item, told)
+        return future
+
+    def put(self, item: Item, told: "Told[Result]") -> None:
+        """Queues an item; `told` hears once of its result or its error. Raises QueueFull."""
         owner = self._owner(item)
         queue = self._queues.get(owner)
         if self._queued >= self._queue_max or (queue and len(queue) >= self._share_max):
             raise QueueFull
         if queue is None:
             queue = self._queues[owner] = deque()
-        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        queue.append((item, future))
+        queue.append((item, told))
         self._queued += 1
         self._wake.set()
         self._idle.clear()
-        return future
 
     async def drain(self) -> None:
         """Waits until all that was queued is written, then stops the writers."""
@@ -118,9 +134,9 @@ class Batcher(Generic[Item, Result]):
                 if not self._queued and not self._in_flight:
                     self._idle.set()
 
-    def _take(self) -> list[tuple[Item, asyncio.Future[Result]]]:
+    def _take(self) -> list[tuple[Item, "Told[Result]"]]:
         """Up to `batch_max` items, an equal share from each owner that has some waiting."""
-        batch: list[tuple[Item, asyncio.Future[Result]]] = []
+        batch: list[tuple[Item, Told[Result]]] = []
         while self._queues and len(batch) < self._batch_max:
             share = max(1, (self._batch_max - len(batch)) // len(self._queues))
             for owner in list(self._queues):
@@ -132,7 +148,7 @@ class Batcher(Generic[Item, Result]):
         self._queued -= len(batch)
         return batch
 
-    async def _run(self, batch: Sequence[tuple[Item, asyncio.Future[Result]]]) -> None:
+    async def _run(self, batch: Sequence[tuple[Item, "Told[Result]"]]) -> None:
         try:
             results = await self._flush_surely([item for item, _ in batch])
         except DATA_FAULTS as fault:
@@ -150,9 +166,8 @@ class Batcher(Generic[Item, Result]):
             log.error("batch_failed", error=type(bug).__name__, items=len(batch))
             _fail(batch, bug)
         else:
-            for (_, future), result in zip(batch, results, strict=True):
-                if not future.done():
-                    future.set_result(result)
+            for (_, told), result in zip(batch, results, strict=True):
+                told(result, None)
 
     async def _flush_surely(self, items: Sequence[Item]) -> Sequence[Result]:
         """Runs the batch, again after a serialization failure or a database out of reach."""
@@ -177,7 +192,6 @@ class Batcher(Generic[Item, Result]):
                 wait = min(wait * 2, RERUN_WAIT_SECONDS_MAX)
 
 
-def _fail(batch: Sequence[tuple[Item, asyncio.Future[Result]]], error: Exception) -> None:
-    for _, future in batch:
-        if not future.done():
-            future.set_exception(error)
+def _fail(batch: Sequence[tuple[Item, "Told[Result]"]], error: Exception) -> None:
+    for _, told in batch:
+        told(None, error)
