@@ -6,6 +6,7 @@ from urllib.parse import parse_qsl
 import structlog
 from litestar import Litestar, Request, Response, get, post
 from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
+from litestar.params import FromPath
 
 from strongroom.errors import Invalid, Missing, Problem
 from strongroom.http.exchange import Asked, Reply, internal_error, problem_reply, read_headers
@@ -34,12 +35,12 @@ def make_application(operations: PaymentOperations, health: Health) -> Litestar:
         return _response(await operations.list_page(await _asked(request), _query(request)))
 
     @get("/v1/payments/{payment_id:str}")
-    async def get_payment(request: AnyRequest, payment_id: str) -> Response[bytes]:
+    async def get_payment(request: AnyRequest, payment_id: FromPath[str]) -> Response[bytes]:
         """Read one payment."""
         return _response(await operations.get(await _asked(request), payment_id))
 
     @post("/v1/payments/{payment_id:str}/confirm")
-    async def confirm_payment(request: AnyRequest, payment_id: str) -> Response[bytes]:
+    async def confirm_payment(request: AnyRequest, payment_id: FromPath[str]) -> Response[bytes]:
         """Bring an instrument, or go on after the customer's action."""
         return _response(await operations.confirm(await _asked(request), payment_id))
 

@@ -26,6 +26,7 @@ from strongroom.payments.states import (
     Unknown,
 )
 from strongroom.work.batch import OutcomeOfCommitUnknown, QueueFull, Refused
+from strongroom.work.deadlines import Deadlines
 
 CLAIM_MAX: Final = 128
 IN_FLIGHT_MAX: Final = 512
@@ -34,8 +35,6 @@ DATABASE_WAIT_SECONDS: Final = 0.5
 LATE_MAX: Final = 512
 """Calls past their deadline that are still listened to."""
 LATE_SECONDS: Final = 90.0
-GRACE_SECONDS: Final = 0.25
-"""After a pause of the whole process the answer may be there already: it is read first."""
 LEASE_OVER_DEADLINE: Final = 2.5
 """The lease is this many deadlines long: one to make the object, one to confirm it, and slack."""
 
@@ -68,12 +67,14 @@ class Worker:
         self._claim_max = claim_max
         self._tasks: set[asyncio.Task[None]] = set()
         self._late: set[asyncio.Task[None]] = set()
+        self._deadlines = Deadlines()
         self._room = asyncio.Event()
         self._stopping = False
 
     async def run(self) -> None:
         """Works until `stop` is called, then finishes what was claimed."""
         self._engine.start()
+        self._deadlines.start()
         while not self._stopping:
             room = min(self._in_flight_max - len(self._tasks), self._claim_max)
             if room < min(self._claim_max, self._in_flight_max) // 2:
@@ -108,6 +109,7 @@ class Worker:
             task.cancel()
         if self._late:
             await asyncio.wait(self._late)
+        await self._deadlines.close()
         await self._engine.drain()
 
     def _task_done(self, task: asyncio.Task[None]) -> None:
@@ -191,10 +193,7 @@ class Worker:
         """The gateway's answer, or `silence` at the deadline; `late` hears what comes after it."""
         started_at, started = self._clock.now(), monotonic_seconds()
         task = asyncio.create_task(request)
-        done, _ = await asyncio.wait({task}, timeout=self._deadline_seconds)
-        if not done:
-            done, _ = await asyncio.wait({task}, timeout=GRACE_SECONDS)
-        if done:
+        if await self._deadlines.met(task, started + self._deadline_seconds):
             return task.result()
         if late is not None and len(self._late) < LATE_MAX:
             listener = asyncio.create_task(self._listen_on(task, late))

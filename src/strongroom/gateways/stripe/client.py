@@ -204,7 +204,7 @@ class StripeGateway:
                 answer, intent = read_error(error, attempt)
         except CredentialsUnreadable:
             answer = NotSent("credentials_unreadable")
-        except Exception as error:  # noqa: BLE001 - whatever else broke, it broke after the request left
+        except Exception as error:  # noqa: BLE001 - whatever broke, the request had left
             answer, intent = Unknown("malformed_" + type(error).__name__), None
         call = Call(
             operation=operation,
