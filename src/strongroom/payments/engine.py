@@ -5,6 +5,7 @@ no transaction open. Phase three settles what they answered, in batches, through
 """
 
 import asyncio
+import random
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -145,30 +146,33 @@ class Engine:
         """
         now = self._clock.now()
         async with writing(self._pool, [], buckets=self._buckets) as connection:
+            random.shuffle(self._buckets)  # no bucket's backlog comes always first
             jobs = await connection.fetch(SQL["claim"], self._buckets, now, most, now + self._lease)
             if not jobs:
                 return []
             await see(connection, {job["legal_entity_id"] for job in jobs})
-            rows = await connection.fetch(
-                SQL["read"],
-                [job["legal_entity_id"] for job in jobs],
-                [job["payment_id"] for job in jobs],
-            )
+            payments = await connection.fetch(SQL["read_payments"], *_ids(jobs))
+            # A job that was never claimed before cannot have an attempt.
+            older = [job for job in jobs if job["tries"] > 1]
+            attempts = await connection.fetch(SQL["read_attempts"], *_ids(older)) if older else []
             tries = {job["payment_id"]: job["tries"] for job in jobs}
-            return await self._open(connection, rows, tries, now)
+            return await self._open(connection, payments, attempts, tries, now)
 
     async def _open(
         self,
         connection: Connection,
         rows: Sequence[Row],
+        attempts: Sequence[Row],
         tries: Mapping[UUID, int],
         now: datetime,
     ) -> list[Claimed]:
+        newest = {row["payment_id"]: attempt_of(row) for row in attempts}
         claimed: list[Claimed] = []
         verdicts: list[Verdict] = []
         opened: list[tuple[Payment, Attempt]] = []
         for row in rows:
-            payment, attempt = payment_of(row), attempt_of(row, "a_")
+            payment = payment_of(row)
+            attempt = newest.get(payment.payment_id)
             decision = decide(payment, Due(attempt), now)
             effect = decision.effect
             if isinstance(effect, Open):
@@ -273,7 +277,7 @@ class Engine:
             if not open_items:
                 return
             rows = await connection.fetch(
-                SQL["read"],
+                SQL["read_payments"],
                 [item.payment.legal_entity_id for item in open_items.values()],
                 [item.payment.payment_id for item in open_items.values()],
             )
@@ -329,6 +333,10 @@ class Engine:
                 [v.payment.legal_entity_id for v in over],
                 [v.payment.payment_id for v in over],
             )
+
+
+def _ids(jobs: Sequence[Row]) -> tuple[list[UUID], list[UUID]]:
+    return [job["legal_entity_id"] for job in jobs], [job["payment_id"] for job in jobs]
 
 
 def _attempt_columns(verdicts: Sequence[Verdict]) -> tuple[list[Any], ...]:

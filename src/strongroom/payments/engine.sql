@@ -13,16 +13,15 @@ UPDATE jobs j SET run_at = $4, lease = j.lease + 1, tries = j.tries + 1
 FROM due WHERE j.legal_entity_id = due.legal_entity_id AND j.payment_id = due.payment_id
 RETURNING j.legal_entity_id, j.payment_id, j.lease, j.tries;
 
--- read: payments with their newest attempt
-SELECT p.*, a.attempt_no AS a_attempt_no, a.kind AS a_kind, a.state AS a_state,
-  a.gateway AS a_gateway, a.gateway_account_id AS a_gateway_account_id,
-  a.gateway_key AS a_gateway_key, a.staged AS a_staged, a.gateway_object_id AS a_gateway_object_id,
-  a.amount_minor AS a_amount_minor, a.currency AS a_currency, a.parameters AS a_parameters,
-  a.opened_at AS a_opened_at
-FROM unnest($1::uuid[], $2::uuid[]) AS item (legal_entity_id, payment_id)
+-- read_payments: payments as they now are
+SELECT p.* FROM unnest($1::uuid[], $2::uuid[]) AS item (legal_entity_id, payment_id)
+JOIN payments p USING (legal_entity_id, payment_id);
+
+-- read_attempts: the attempt that counts now, of each payment that has one
+SELECT a.* FROM unnest($1::uuid[], $2::uuid[]) AS item (legal_entity_id, payment_id)
 JOIN payments p USING (legal_entity_id, payment_id)
-LEFT JOIN attempts a ON a.legal_entity_id = p.legal_entity_id AND a.payment_id = p.payment_id
-  AND a.attempt_no = p.attempt_no;
+JOIN attempts a USING (legal_entity_id, payment_id)
+WHERE a.attempt_no = p.attempt_no;
 
 -- apply: write decisions; each only if the payment's version is still the one decided on
 WITH item AS MATERIALIZED (

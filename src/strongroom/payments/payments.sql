@@ -81,7 +81,7 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8);
 
 -- run_job_at: look at a payment at this moment
 INSERT INTO jobs AS j (legal_entity_id, payment_id, bucket, run_at) VALUES ($1, $2, $3, $4)
-ON CONFLICT (legal_entity_id, payment_id) DO UPDATE SET run_at = excluded.run_at, tries = 0;
+ON CONFLICT (legal_entity_id, payment_id) DO UPDATE SET run_at = excluded.run_at;
 
 -- list_payments: newest first, below the cursor; filters are applied by the reader's loop
 SELECT * FROM payments

@@ -47,24 +47,21 @@ def payment_of(row: Row) -> Payment:
     )
 
 
-def attempt_of(row: Row, prefix: str = "") -> Attempt | None:
-    """The attempt in a row whose columns begin with `prefix`; None when the join found none."""
-    number = row[prefix + "attempt_no"]
-    if number is None:
-        return None
+def attempt_of(row: Row) -> Attempt:
+    """The attempt in a row of the table attempts."""
     return Attempt(
-        attempt_no=number,
-        kind=row[prefix + "kind"],
-        state=row[prefix + "state"],
-        gateway=row[prefix + "gateway"],
-        gateway_account_id=row[prefix + "gateway_account_id"],
-        gateway_key=row[prefix + "gateway_key"],
-        staged=row[prefix + "staged"],
-        gateway_object_id=row[prefix + "gateway_object_id"],
-        amount_minor=row[prefix + "amount_minor"],
-        currency=row[prefix + "currency"],
-        parameters=msgspec.json.decode(row[prefix + "parameters"]),
-        opened_at=row[prefix + "opened_at"],
+        attempt_no=row["attempt_no"],
+        kind=row["kind"],
+        state=row["state"],
+        gateway=row["gateway"],
+        gateway_account_id=row["gateway_account_id"],
+        gateway_key=row["gateway_key"],
+        staged=row["staged"],
+        gateway_object_id=row["gateway_object_id"],
+        amount_minor=row["amount_minor"],
+        currency=row["currency"],
+        parameters=msgspec.json.decode(row["parameters"]),
+        opened_at=row["opened_at"],
     )
 
 
