@@ -16,7 +16,7 @@ from bench import machine, measures, pgbench, whole
 from bench.children import Failed
 from bench.cluster import Server, running_server, sync_us
 from bench.figures import medians, number, table, targets
-from bench.measures import QUICK, UNBATCHED_WRITERS, Lengths, Outcome
+from bench.measures import QUICK, Lengths, Outcome
 from strongroom.local.errors import LocalError
 
 RESULTS: Final = Path(__file__).resolve().parent / "results"
@@ -35,8 +35,6 @@ class Run:
         self.rounds: dict[str, list[float]] = {}
         self.details: dict[str, list[dict[str, object]]] = {}
         self.wrong: list[str] = []
-        self.notes: dict[str, str] = {}
-        self._unbatched_writers: tuple[int, ...] = UNBATCHED_WRITERS
 
     def everything(self) -> None:
         """Interleaved, so that a slow minute of the machine does not fall on one figure alone."""
@@ -47,18 +45,10 @@ class Run:
             self._do("pgbench", lambda: measures.pgbench_tps(server, lengths))
             self._do("accept", lambda: measures.accept(server, lengths))
             self._do("end_to_end", lambda: measures.end_to_end(server, lengths))
-            self._do("unbatched", self._unbatched)
+            self._do("unbatched", lambda: measures.unbatched(server, lengths))
         self._do("settle", lambda: measures.settle(server, lengths))
         self._do("stripe_sdk", lambda: whole.stripe_sdk(server, lengths))
         self._do("start", lambda: whole.start(lengths))
-
-    def _unbatched(self) -> Outcome:
-        outcome = measures.unbatched(self.server, self.lengths, self._unbatched_writers)
-        best = outcome.details["writers"]
-        if isinstance(best, int):  # the rounds after the first take the best number only
-            self._unbatched_writers = (best,)
-            self.notes["accept_unbatched_rps"] = f"{best} connections"
-        return outcome
 
     def _warm_up(self) -> None:
         """Makes the WAL's files, which a server does once, before anything is measured."""
@@ -83,13 +73,16 @@ class Run:
 
 def _aside(outcome: Outcome) -> str:
     parts = []
-    for key in ("forms", "by_writers", "cpu_us"):
+    for key in ("forms", "by_writers", "cpu_us", "rows_read"):
         found = outcome.details.get(key)
         if isinstance(found, dict):
             values = " ".join(f"{name}={number(value)}" for name, value in found.items())
             parts.append(f"  {key}: {values}")
-    if outcome.details.get("backlog"):
-        parts.append(f"  backlog {outcome.details['backlog']}")
+    parts += [
+        f"  {key} {outcome.details[key]}"
+        for key in ("writers", "backlog", "others_cores")
+        if outcome.details.get(key)
+    ]
     return "".join(parts)
 
 
@@ -118,7 +111,7 @@ def main() -> int:
     except KeyboardInterrupt:
         return 130
     print("\n" + "  ".join(f"{name}: {value}" for name, value in facts.items()) + "\n")
-    print(table(run.rounds, run.notes))
+    print(table(run.rounds))
     _write(run, facts, quick=options.quick, partly=bool(options.only))
     for line in run.wrong:
         print(f"WRONG: {line}")

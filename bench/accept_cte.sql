@@ -1,5 +1,6 @@
 -- One payment a transaction, as one statement: the accept statement of
--- src/strongroom/payments/payments.sql for one item, with values made on the server.
+-- src/strongroom/payments/payments.sql for one item, with values made on the server. The look at
+-- merchant_references is a sub-select, which is never planned as a join over the whole table.
 \set amount random(100, 500000)
 WITH item AS MATERIALIZED (
   SELECT :entity::uuid AS legal_entity_id, uuidv7() AS payment_id,
@@ -12,9 +13,9 @@ WITH item AS MATERIALIZED (
   SELECT legal_entity_id, idempotency_key, 'payments.create',
     '\x01c3ab8ff13720e8ad9047dd39466b3c8974e592c2fa383d4a3960714caef0c4f2', payment_id, created_at
   FROM item
-  WHERE NOT EXISTS (SELECT FROM merchant_references r
+  WHERE (SELECT r.payment_id FROM merchant_references r
     WHERE r.legal_entity_id = item.legal_entity_id
-      AND r.merchant_reference = item.merchant_reference)
+      AND r.merchant_reference = item.merchant_reference) IS NULL
   ON CONFLICT DO NOTHING
   RETURNING k.legal_entity_id, k.payment_id
 ), won_reference AS (

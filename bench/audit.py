@@ -46,3 +46,26 @@ def audit(deployment: Deployment, accepted: int, *, settled: int | None = None) 
         for name, wanted in expected.items()
         if row[name] != wanted
     ]
+
+
+_ROWS_READ = """
+SELECT relname, sum(coalesce(seq_tup_read, 0))::bigint + sum(coalesce(read_by_index, 0))::bigint
+FROM (
+  SELECT t.relname, t.seq_tup_read, (SELECT sum(i.idx_tup_read) FROM pg_stat_user_indexes i
+    WHERE i.relid = t.relid) AS read_by_index
+  FROM pg_stat_user_tables t WHERE t.schemaname = 'strongroom'
+) AS tables
+GROUP BY relname
+"""
+ROWS_READ_SHOWN = 0.05
+
+
+def rows_read(deployment: Deployment, payments: int) -> dict[str, float]:
+    """Rows and index entries that statements have read, by table, for each payment.
+
+    A few are right. Many mean a plan that walks through a table, and costs more as it grows.
+    Complete when the processes have ended: a backend reports at its end at the latest.
+    """
+    counted = query(deployment.owner_url, _ROWS_READ)
+    each = {str(row[0]): round(int(row[1]) / max(1, payments), 2) for row in counted}
+    return {table: count for table, count in each.items() if count >= ROWS_READ_SHOWN}

@@ -76,7 +76,7 @@ def targets(figures: Mapping[str, float]) -> list[Target]:
     ]
 
 
-def table(rounds: Mapping[str, Sequence[float]], notes: Mapping[str, str]) -> str:
+def table(rounds: Mapping[str, Sequence[float]]) -> str:
     """Figures with their rounds, then targets."""
     figures = medians(rounds)
     lines = []
@@ -85,9 +85,8 @@ def table(rounds: Mapping[str, Sequence[float]], notes: Mapping[str, str]) -> st
             continue
         values = rounds[name]
         spread = "" if len(values) < 2 else "  of " + " ".join(number(v) for v in values)
-        note = f"  ({notes[name]})" if name in notes else ""
         lines.append(
-            f"{name:<{_NAME_WIDTH}}{number(figures[name]):>{_FIGURE_WIDTH}}  {unit}{note}{spread}"
+            f"{name:<{_NAME_WIDTH}}{number(figures[name]):>{_FIGURE_WIDTH}}  {unit}{spread}"
         )
     known = [target for target in targets(figures) if target.value is not None]
     if known:

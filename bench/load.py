@@ -17,7 +17,7 @@ import msgspec
 import uvloop
 from msgspec import Struct
 
-from bench.process_times import snapshot
+from bench.process_times import machine_seconds, snapshot
 from bench.tally import ACCEPTED, SETTLED, Tally
 
 LAST_ANSWERS_SECONDS_MAX: Final = 30.0
@@ -65,6 +65,8 @@ class Result(Struct, kw_only=True):
     backlog: int
     cpu_us: dict[str, float]
     """CPU microseconds per request accepted in the window, by process; `load` is our own."""
+    others_cores: float
+    """Cores that were busy with something else: how far the machine was not ours."""
 
 
 class Load:
@@ -230,14 +232,15 @@ async def run(plan: Plan, api_key: str) -> Result:
     await _wait(load, plan.warm_up_seconds)
     load.latencies = array("d")
     settled_before = tally.settled if tally else 0
-    cpu_before, own_before, began = snapshot(watched), _own_cpu(), perf_counter()
+    cpu_before, began = _cpu(watched), perf_counter()
     await _wait(load, plan.seconds)
     seconds = perf_counter() - began
     latencies, load.latencies = load.latencies, array("d")
     settled = tally.settled - settled_before if tally else 0
     backlog = load.accepted - tally.settled if tally else 0
-    cpu = {name: used - cpu_before[name] for name, used in snapshot(watched).items()}
-    cpu["load"] = _own_cpu() - own_before
+    cpu = {name: used - cpu_before[name] for name, used in _cpu(watched).items()}
+    ours = sum(used for name, used in cpu.items() if name in watched) + cpu["load"]
+    others = cpu.pop("machine") - ours
     load.ending = True
     if load.in_flight:
         await _wait(load, LAST_ANSWERS_SECONDS_MAX)
@@ -262,6 +265,7 @@ async def run(plan: Plan, api_key: str) -> Result:
         settled_pps=settled / seconds,
         backlog=backlog,
         cpu_us={name: used * 1e6 / count for name, used in cpu.items()},
+        others_cores=max(0.0, others / seconds),
     )
 
 
@@ -293,9 +297,12 @@ def _percentile_ms(ordered: list[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))] * 1000
 
 
-def _own_cpu() -> float:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
+def _cpu(watched: dict[str, int]) -> dict[str, float]:
+    own = resource.getrusage(resource.RUSAGE_SELF)
+    return snapshot(watched) | {
+        "load": own.ru_utime + own.ru_stime,
+        "machine": machine_seconds(),
+    }
 
 
 def main() -> int:

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from bench import pgbench
-from bench.audit import audit
+from bench.audit import audit, rows_read
 from bench.children import API, Failed, api, load, tail, worker
 from bench.cluster import Deployment, Server, query
 from bench.load import Plan, Result
+from bench.process_times import snapshot
 from bench.tally import Tally
 from strongroom.local.ports import LOOPBACK
 
@@ -61,7 +62,18 @@ def pgbench_tps(server: Server, lengths: Lengths) -> Outcome:
     """The best of both forms and both numbers of clients."""
     with server.deployment() as deployment:
         found = pgbench.sweep(server, deployment, lengths.pgbench_seconds)
-    return Outcome({"pgbench_tps": max(found.values())}, {"forms": found})
+    best = max(found, key=lambda name: found[name].tps)
+    return Outcome(
+        {"pgbench_tps": found[best].tps},
+        {
+            "forms": {name: round(speed.tps, 1) for name, speed in found.items()},
+            "cpu_us": {
+                "postgres": round(found[best].postgres_us, 1),
+                "pgbench": round(found[best].pgbench_us, 1),
+            },
+            "others_cores": round(found[best].others_cores, 2),
+        },
+    )
 
 
 def accept(server: Server, lengths: Lengths, module: Sequence[str] = API) -> Outcome:
@@ -70,19 +82,20 @@ def accept(server: Server, lengths: Lengths, module: Sequence[str] = API) -> Out
         result, wrong = _accept(
             server, deployment, lengths.warm_up_seconds, lengths.accept_seconds, module
         )
+        reads = rows_read(deployment, result.accepted)
     figures = {
         "accept_rps": result.rps,
         "accept_p50_ms": result.p50_ms,
         "accept_p99_ms": result.p99_ms,
     }
-    return Outcome(figures, _details(result), wrong)
+    return Outcome(figures, _details(result) | {"rows_read": reads}, wrong)
 
 
-def unbatched(server: Server, lengths: Lengths, writers: tuple[int, ...]) -> Outcome:
+def unbatched(server: Server, lengths: Lengths) -> Outcome:
     """The same server with batches of one: the best of several numbers of writers."""
     found: dict[int, Result] = {}
     wrong: list[str] = []
-    for count in writers:
+    for count in UNBATCHED_WRITERS:
         with server.deployment(accept_writers=count, accept_batch_max=1) as deployment:
             found[count], problems = _accept(
                 server, deployment, lengths.warm_up_seconds / 2, lengths.unbatched_seconds
@@ -153,9 +166,14 @@ def end_to_end(server: Server, lengths: Lengths) -> Outcome:
             _await_settled(tally, result.accepted)
             _check_alive(serving.poll(), deployment, "api")
             _check_alive(working.poll(), deployment, "worker")
+        reads = rows_read(deployment, result.accepted)
         wrong = _failures(result) + audit(deployment, result.accepted, settled=result.accepted)
         tally.close()
-    return Outcome({"end_to_end_pps": min(result.rps, result.settled_pps)}, _details(result), wrong)
+    return Outcome(
+        {"end_to_end_pps": min(result.rps, result.settled_pps)},
+        _details(result) | {"rows_read": reads},
+        wrong,
+    )
 
 
 def settle(server: Server, lengths: Lengths, module: Sequence[str] = WORKER) -> Outcome:
@@ -168,15 +186,20 @@ def settle(server: Server, lengths: Lengths, module: Sequence[str] = WORKER) -> 
         tally = Tally.create(tally_file)
         seen: list[tuple[float, int]] = []
         with worker(home, [*module, str(home), str(tally_file)]) as process:
-            deadline = time.monotonic() + DRAIN_SECONDS_MAX
+            watched = {"worker": process.pid, "postgres": server.pid}
+            before, deadline = snapshot(watched), time.monotonic() + DRAIN_SECONDS_MAX
             while tally.settled < count and time.monotonic() < deadline:
                 seen.append((time.monotonic(), tally.settled))
                 _check_alive(process.poll(), deployment, "worker")
                 time.sleep(0.01)
             seen.append((time.monotonic(), tally.settled))
+            used = snapshot(watched)
         wrong = audit(deployment, count, settled=count)
         tally.close()
-    return Outcome({"settle_pps": middle_rate(seen, count)}, {"payments": count}, wrong)
+    cpu_us = {name: round((used[name] - before[name]) * 1e6 / count, 1) for name in used}
+    return Outcome(
+        {"settle_pps": middle_rate(seen, count)}, {"payments": count, "cpu_us": cpu_us}, wrong
+    )
 
 
 def prefill(server: Server, deployment: Deployment, count: int) -> None:
@@ -235,5 +258,6 @@ def _details(result: Result) -> dict[str, object]:
         "accepted_rps": round(result.rps, 1),
         "settled_pps": round(result.settled_pps, 1),
         "backlog": result.backlog,
+        "others_cores": round(result.others_cores, 2),
         "cpu_us": {name: round(used, 1) for name, used in result.cpu_us.items()},
     }

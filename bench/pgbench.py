@@ -1,12 +1,16 @@
 """The reference: PostgreSQL's own pgbench with the same writes, one payment a transaction."""
 
 import re
+import resource
 import subprocess
+import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from bench.children import Failed
 from bench.cluster import Deployment, Server, login_environment, query
+from bench.process_times import cpu_seconds, machine_seconds
 from strongroom.local import binaries
 
 HERE: Final = Path(__file__).resolve().parent
@@ -22,25 +26,37 @@ SETTINGS: Final = {
 }
 
 
-def sweep(server: Server, deployment: Deployment, seconds: float) -> dict[str, float]:
-    """Transactions a second by form and clients. Raises Failed when one failed or rows lack."""
+@dataclass(frozen=True)
+class Speed:
+    """Transactions a second, and CPU microseconds of each."""
+
+    tps: float
+    postgres_us: float
+    pgbench_us: float
+    others_cores: float
+
+
+def sweep(server: Server, deployment: Deployment, seconds: float) -> dict[str, Speed]:
+    """Speed by form and clients. Raises Failed when a transaction failed or rows lack."""
     query(deployment.owner_url, (HERE / "function.sql").read_text("utf-8"))
-    found: dict[str, float] = {}
+    found: dict[str, Speed] = {}
     for form in FORMS:
         for clients in CLIENTS:
             server.empty(deployment)
-            found[f"{form}_{clients}"] = run(deployment, form, clients, seconds)
+            found[f"{form}_{clients}"] = run(server, deployment, form, clients, seconds)
     return found
 
 
-def run(deployment: Deployment, form: str, clients: int, seconds: float) -> float:
-    """One run; returns its transactions a second."""
+def run(server: Server, deployment: Deployment, form: str, clients: int, seconds: float) -> Speed:
+    """One run."""
     options = SETTINGS | {"strongroom.legal_entities": str(deployment.legal_entity)}
     environment = login_environment(deployment.api_login_url) | {
         "PGOPTIONS": " ".join(f"-c {name}={value}" for name, value in options.items()),
         "LC_ALL": "C",
         "PATH": "/usr/bin:/bin",
     }
+    postgres, own, machine = cpu_seconds(server.pid), _children_cpu(), machine_seconds()
+    began = time.monotonic()
     done = subprocess.run(
         [
             str(binaries.locate() / "pgbench"),
@@ -56,6 +72,9 @@ def run(deployment: Deployment, form: str, clients: int, seconds: float) -> floa
         timeout=seconds + GRACE_SECONDS,
         check=False,
     )
+    took = time.monotonic() - began
+    postgres, own = cpu_seconds(server.pid) - postgres, _children_cpu() - own
+    machine = machine_seconds() - machine
     rate = re.search(r"tps = ([0-9.]+) ", done.stdout)
     count = re.search(r"transactions actually processed: (\d+)", done.stdout)
     failed = re.search(r"failed transactions: (\d+)", done.stdout)
@@ -64,4 +83,14 @@ def run(deployment: Deployment, form: str, clients: int, seconds: float) -> floa
     rows = query(deployment.owner_url, "SELECT count(*) FROM payments")[0][0]
     if rows != int(count[1]):
         raise Failed(f"pgbench made {count[1]} transactions, but there are {rows} payments")
-    return float(rate[1])
+    return Speed(
+        tps=float(rate[1]),
+        postgres_us=postgres * 1e6 / rows,
+        pgbench_us=own * 1e6 / rows,
+        others_cores=max(0.0, (machine - postgres - own) / took),
+    )
+
+
+def _children_cpu() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime

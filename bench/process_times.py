@@ -29,6 +29,13 @@ def main_thread_seconds(pid: int) -> float:
     return (int(fields[_USER]) + int(fields[_SYSTEM])) / _TICKS_PER_SECOND if fields else 0.0
 
 
+def machine_seconds() -> float:
+    """CPU time that all cores spent on anything but idling, stolen time included."""
+    fields = (_PROC / "stat").read_text("ascii").split("\n", 1)[0].split()[1:9]
+    user, nice, system, _, _, irq, softirq, steal = map(int, fields)
+    return (user + nice + system + irq + softirq + steal) / _TICKS_PER_SECOND
+
+
 def snapshot(watched: dict[str, int]) -> dict[str, float]:
     """CPU seconds by name; `name:loop` is the process's first thread."""
     found = {name: cpu_seconds(pid) for name, pid in watched.items()}

@@ -4,6 +4,7 @@ import asyncio
 import json
 import uuid
 from collections import defaultdict
+from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
 import aiohttp
@@ -11,7 +12,7 @@ from multidict import CIMultiDictProxy
 
 ENDS = ("succeeded", "failed", "canceled")
 SETTLE_SECONDS_MAX = 30.0
-LOOK_SECONDS = 0.05
+LOOK_SECONDS = 0.02
 GONE = object()
 """As a value of `order`: leave the field out."""
 
@@ -27,6 +28,17 @@ def order(token: str | None = "pm_card_visa", **changes: Any) -> dict[str, Any]:
     if token is not None:
         body["instrument"] = {"gateway": "stripe", "token": token}
     return {name: value for name, value in (body | changes).items() if value is not GONE}
+
+
+async def until(
+    condition: Callable[[], Awaitable[bool]], seconds_max: float = SETTLE_SECONDS_MAX
+) -> None:
+    """Returns once the condition holds. Raises TimeoutError."""
+    async with asyncio.timeout(seconds_max):
+        while True:
+            if await condition():
+                return
+            await asyncio.sleep(LOOK_SECONDS)
 
 
 class Answer(NamedTuple):
@@ -110,11 +122,12 @@ class Api:
         body = {} if token is None else {"instrument": {"gateway": "stripe", "token": token}}
         return await self.post(f"/v1/payments/{payment_id}/confirm", body, key=key, wait=wait)
 
-    async def get(self, path: str, *, wait: int | None = None, **query: str | int) -> Answer:
+    async def get(self, path: str, *, wait: int | None = None, **query: Any) -> Answer:
         headers = {"Authorization": f"Bearer {self.api_key}"}
         if wait is not None:
             headers["Prefer"] = f"wait={wait}"
-        async with self.session.get(self.url + path, params=query, headers=headers) as answer:
+        url = self.url + path
+        async with self.session.get(url, params=query, headers=headers) as answer:
             return Answer(answer.status, answer.headers, await answer.read())
 
     async def payment(self, payment_id: str, *, wait: int | None = None) -> dict[str, Any]:
@@ -126,15 +139,16 @@ class Api:
     async def until(self, payment_id: str, *statuses: str) -> dict[str, Any]:
         """The payment, once it has one of these statuses."""
         payment: dict[str, Any] = {}
+
+        async def has_come() -> bool:
+            payment.update(await self.payment(payment_id))
+            return payment["status"] in statuses
+
         try:
-            async with asyncio.timeout(SETTLE_SECONDS_MAX):
-                while True:
-                    payment = await self.payment(payment_id)
-                    if payment["status"] in statuses:
-                        return payment
-                    await asyncio.sleep(LOOK_SECONDS)
+            await until(has_come)
         except TimeoutError:
             raise AssertionError(f"expected {statuses}, stands at {payment}") from None
+        return payment
 
     async def all_settled(self, payment_ids: list[str]) -> list[dict[str, Any]]:
         """The payments, once each has come to its end; a few at a time."""

@@ -1,5 +1,6 @@
 """One deployment for all acceptance tests: API, worker, PostgreSQL and the Stripe stand-in."""
 
+import json
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -23,6 +24,14 @@ class Merchant(Struct, frozen=True):
     api_key: str
 
 
+def assert_no_errors(running: Running) -> None:
+    """Whatever the tests did: no process met anything that it had no name for, and none died."""
+    for name in ("api.log", "worker.log"):
+        lines = [json.loads(line) for line in running.log_texts()[name].splitlines()]
+        assert [line for line in lines if line["level"] == "error"] == [], name
+        assert [line["event"] for line in lines].count(name.replace(".log", "_ready")) == 1
+
+
 @pytest.fixture(scope="session")
 def running() -> Iterator[Running]:
     """`strongroom up` with data of its own."""
@@ -30,6 +39,7 @@ def running() -> Iterator[Running]:
     try:
         with up(folder / "home") as started:
             yield started
+            assert_no_errors(started)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

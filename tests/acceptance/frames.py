@@ -42,6 +42,7 @@ class LossyProxy:
         self._loss = Loss.ANSWER_THEN_CLOSED
         self._left = 0
         self._open: set[asyncio.Task[None]] = set()
+        self._is_away = False
         self.lost = 0
         self.port = 0
 
@@ -60,6 +61,16 @@ class LossyProxy:
             server.close()
             await self.cut()
 
+    @asynccontextmanager
+    async def away(self) -> AsyncIterator[None]:
+        """For a while, nobody gets through."""
+        self._is_away = True
+        await self.cut()
+        try:
+            yield
+        finally:
+            self._is_away = False
+
     async def cut(self) -> None:
         """Closes every connection."""
         for task in self._open:
@@ -69,6 +80,9 @@ class LossyProxy:
     async def _connected(self, client: asyncio.StreamReader, reply: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
+        if self._is_away:
+            reply.close()
+            return
         self._open.add(task)
         server, forward = await asyncio.open_connection(*self._address)
         try:
@@ -82,9 +96,7 @@ class LossyProxy:
             reply.close()
             forward.close()
 
-    async def _to_server(
-        self, client: asyncio.StreamReader, forward: asyncio.StreamWriter
-    ) -> None:
+    async def _to_server(self, client: asyncio.StreamReader, forward: asyncio.StreamWriter) -> None:
         forward.write(await _untyped(client))
         while True:
             kind, rest = await _frame(client)
@@ -93,9 +105,7 @@ class LossyProxy:
             forward.write(kind + rest)
             await forward.drain()
 
-    async def _to_client(
-        self, server: asyncio.StreamReader, reply: asyncio.StreamWriter
-    ) -> None:
+    async def _to_client(self, server: asyncio.StreamReader, reply: asyncio.StreamWriter) -> None:
         while True:
             kind, rest = await _frame(server)
             if kind == COMMAND_COMPLETE and rest[4:] == COMMIT and self._loses(of_answer=True):

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 from urllib.parse import urlsplit
 
 from multidict import CIMultiDict, CIMultiDictProxy
@@ -9,7 +10,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from tests.acceptance.client import Answer
 
 PIECE_BYTES = 32 * 1024
-ANSWER_SECONDS_MAX = 10
+SOCKET_SECONDS_MAX = 10
 
 
 async def send_raw(
@@ -21,40 +22,33 @@ async def send_raw(
     method: str = "POST",
     chunked: bool = False,
 ) -> Answer:
-    """Sends exactly these headers, the body announced or chunked; reads while it still sends."""
+    """Sends exactly these headers, the body announced or chunked, and reads the answer."""
     place = urlsplit(url)
-    reader, writer = await asyncio.open_connection(place.hostname, place.port)
     length = ("Transfer-Encoding", "chunked") if chunked else ("Content-Length", str(len(body)))
     lines = [f"{method} {path} HTTP/1.1", f"Host: {place.netloc}", "Connection: close"]
     lines += [f"{name}: {value}" for name, value in (*headers, length)]
-    writer.write("\r\n".join([*lines, "", ""]).encode())
-    sending = asyncio.create_task(_send(writer, body, chunked=chunked))
-    try:
-        async with asyncio.timeout(ANSWER_SECONDS_MAX):
-            return await _read(reader)
-    finally:
-        sending.cancel()
-        await asyncio.gather(sending, return_exceptions=True)
-        writer.close()
+    head = "\r\n".join([*lines, "", ""]).encode()
+    pieces = [body[start : start + PIECE_BYTES] for start in range(0, len(body), PIECE_BYTES)]
+    if chunked:
+        pieces = [b"%x\r\n%b\r\n" % (len(piece), piece) for piece in [*pieces, b""]]
+    address = (place.hostname or "", place.port or 0)
+    return await asyncio.to_thread(_exchange, address, [head, *pieces])
 
 
-async def _send(writer: asyncio.StreamWriter, body: bytes, *, chunked: bool) -> None:
-    with contextlib.suppress(ConnectionError):  # the answer may come first and close
-        for start in range(0, len(body), PIECE_BYTES):
-            piece = body[start : start + PIECE_BYTES]
-            writer.write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
-            await writer.drain()
-        if chunked:
-            writer.write(b"0\r\n\r\n")
-            await writer.drain()
-
-
-async def _read(reader: asyncio.StreamReader) -> Answer:
-    head = (await reader.readuntil(b"\r\n\r\n")).decode("ascii")
-    status, *lines = head.rstrip().split("\r\n")
+def _exchange(address: tuple[str, int], pieces: list[bytes]) -> Answer:
+    with socket.create_connection(address, SOCKET_SECONDS_MAX) as connection:
+        with contextlib.suppress(ConnectionError):  # the answer may come first, and close
+            for piece in pieces:
+                connection.sendall(piece)
+        received = b""
+        with contextlib.suppress(ConnectionError):
+            while block := connection.recv(65536):
+                received += block
+    head, _, body = received.partition(b"\r\n\r\n")
+    status, *lines = head.decode("ascii").split("\r\n")
     headers: CIMultiDict[str] = CIMultiDict()
     for line in lines:
         name, _, value = line.partition(":")
         headers.add(name, value.strip())
-    body = await reader.readexactly(int(headers["Content-Length"]))
+    assert len(body) == int(headers["Content-Length"])
     return Answer(int(status.split()[1]), CIMultiDictProxy(headers), body)

@@ -48,8 +48,7 @@ class Running(Struct, frozen=True, kw_only=True):
     def log_texts(self) -> dict[str, str]:
         """Every file that a process of this deployment logs to."""
         return {
-            file.name: file.read_text("utf-8", "replace")
-            for file in (self.home / "logs").iterdir()
+            file.name: file.read_text("utf-8", "replace") for file in (self.home / "logs").iterdir()
         }
 
     def command(self, *words: str) -> str:

@@ -70,7 +70,9 @@ def assert_problem(answer: Answer, status: int, code: str) -> None:
     assert problem["status"] == status
     assert problem["type"] == f"urn:strongroom:problem:{code}"
     assert problem["retry_safe"] is False
-    assert min(map(len, (problem["title"], problem["detail"], problem["what_to_do"]))) > 10
+    assert problem["title"]
+    assert problem["detail"].endswith(".")
+    assert problem["what_to_do"].endswith(".")
 
 
 Change = Callable[[str], dict[str, Any]]

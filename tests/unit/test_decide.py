@@ -92,7 +92,7 @@ def test_every_combination_is_decided_or_not_possible():
         ("processing", FUNDS, "processing", "waiting_for_cancel_at_gateway", Schedule(SOON),
          "open"),
         ("processing", Declined("invalid_instrument", "resource_missing", object_open=False),
-         "failed", "invalid_instrument", Rest(release=True), "declined"),
+         "processing", "waiting_for_cancel_at_gateway", Schedule(SOON), "open"),
         ("processing", Unknown("no_answer"), "outcome_unknown", "no_answer_from_gateway",
          Schedule(SOON + timedelta(seconds=1)), "unknown"),
         ("processing", ACTION, "requires_action", None,
@@ -144,7 +144,7 @@ def test_a_closing_payment_waits_for_certainty(closing, answer):
 @pytest.mark.parametrize(
     ("one", "now", "effect"),
     [
-        (None, SOON, Open(2)),
+        (None, SOON, Schedule(SOON)),  # there is one, but it was not read
         (attempt(state="canceled"), SOON, Open(2)),
         (attempt(state="not_sent"), SOON, Open(2)),
         (attempt(gateway_object_id=None), SOON, Send()),
@@ -152,7 +152,7 @@ def test_a_closing_payment_waits_for_certainty(closing, answer):
         (attempt(state="unknown"), NOT_AFTER, Look()),
         (attempt(gateway_object_id=None, staged=False), SOON, Look()),
         (attempt(gateway_object_id=None), NOT_AFTER, Rest(release=True)),
-        (None, NOT_AFTER, Rest(release=True)),
+        (None, NOT_AFTER, Schedule(NOT_AFTER)),
     ],
 )
 def test_what_is_due_while_processing(one, now, effect):
@@ -174,6 +174,11 @@ def test_what_is_due_while_processing(one, now, effect):
 def test_what_is_due_in_other_statuses(status, now, effect, becomes):
     made = decide(payment(status=status), Due(attempt()), now)
     assert (made.effect, made.payment.status) == (effect, becomes)
+
+
+@pytest.mark.parametrize(("now", "effect"), [(SOON, Open(1)), (NOT_AFTER, Rest(release=True))])
+def test_the_first_attempt_opens_only_in_time(now, effect):
+    assert decide(payment(attempt_no=0), Due(None), now).effect == effect
 
 
 def test_attempts_are_bounded():
@@ -199,13 +204,24 @@ def test_what_was_not_sent_goes_again_under_its_own_key_or_is_closed(
     assert (made.effect, made.payment.closing) == (effect, closing)
 
 
-def test_an_object_that_was_never_made_under_a_spent_key_is_abandoned():
+@pytest.mark.parametrize(
+    ("answer", "becomes", "effect"),
+    [
+        (NotSent("gateway_error", fresh_key=True), "processing", Schedule(SOON)),
+        (Declined("invalid_instrument", "x", object_open=False), "failed", Rest(release=True)),
+    ],
+)
+def test_an_object_that_was_not_made_ends_the_attempt_unless_another_sender_made_it(
+    answer, becomes, effect
+):
     none = attempt(gateway_object_id=None)
-    answer = NotSent("gateway_error", fresh_key=True)
     made = decide(payment(), answered(answer, none, asked="send"), SOON)
-    assert (made.payment.status, made.attempt_state) == ("processing", "not_sent")
-    again = decide(made.payment, Due(attempt(gateway_object_id=None, state="not_sent")), SOON)
-    assert again.effect == Open(2)
+    assert (made.payment.status, made.payment.attempt_no) == ("processing", 1)
+    ended = decide(made.payment, Due(none), SOON)
+    assert (ended.payment.status, ended.payment.closing) == (becomes, None)
+    assert ended.effect == effect
+    # Its id was committed by another sender, which may have confirmed it.
+    assert decide(made.payment, Due(attempt()), SOON).effect == CancelObject()
 
 
 def test_an_unknown_that_no_look_can_end_goes_to_a_person():

@@ -91,7 +91,8 @@ def a_new_attempt_needs_a_closed_one(
     if not isinstance(made.effect, Open):
         return False
     assert isinstance(happening, Due)
-    assert happening.attempt is None or happening.attempt.state in ("canceled", "not_sent")
+    one = happening.attempt
+    assert before.attempt_no == 0 if one is None else one.state in ("canceled", "not_sent")
     assert before.status == "processing"
     assert made.payment.attempt_no == before.attempt_no + 1 == made.effect.attempt_no
     return True
@@ -142,8 +143,10 @@ def failed_and_canceled_need_proof(
     if before.status in FINAL or made.payment.status not in ("failed", "canceled"):
         return False
     match happening:
-        case Answered(answer=Canceled()) | Due(attempt=None):
+        case Answered(answer=Canceled()):
             pass
+        case Due(attempt=None):
+            assert before.attempt_no == 0
         case Answered(answer=Declined(object_open=still_open)):
             assert not still_open
         case Due(attempt=one):
@@ -239,7 +242,7 @@ def test_the_rules_hold_for_every_combination_and_each_has_something_to_say():
     applied: Counter[str] = Counter()
     every = list(every_happening())
     for status, closing, review, number in product(
-        STATUSES, CLOSINGS, (None, "amount_mismatch"), (1, ATTEMPTS_MAX)
+        STATUSES, CLOSINGS, (None, "amount_mismatch"), (0, 1, ATTEMPTS_MAX)
     ):
         before = payment(status=status, closing=closing, review=review, attempt_no=number)
         for happening, now in product(every, (START, NOT_AFTER, LATER)):

@@ -105,6 +105,8 @@ def _customer_returned(payment: Payment, now: datetime) -> Decision:
 def _due(payment: Payment, due: Due, now: datetime) -> Decision:
     if payment.review:
         return Decision(payment, Rest())
+    if due.attempt is None and payment.attempt_no and payment.status not in AT_END:
+        return Decision(payment, Schedule(now))  # its attempt was not read: nothing can be said
     in_time = now < payment.not_after
     match payment.status:
         case "requires_payment_method":
@@ -164,8 +166,7 @@ def _answered_in_time(payment: Payment, answered: Answered, now: datetime) -> De
         case Approved():
             return _approved(payment, answer, now)
         case Declined():
-            if answer.object_open or answered.attempt.staged:
-                # Even if none was made here, another sender may have made and committed one.
+            if answer.object_open or answered.attempt.staged:  # by another sender, perhaps
                 return _close(payment, now, "failed", answer.decline, answer, Schedule(now), "open")
             return _end(payment, now, "failed", answer.decline, "declined", answer)
         case ActionRequired():
@@ -182,7 +183,7 @@ def _answered_in_time(payment: Payment, answered: Answered, now: datetime) -> De
         case NotSent():
             return _not_sent(payment, answer, answered, now)
         case Unknown():
-            return _unknown(payment, answered, now)
+            return _unknown(payment, answer, answered, now)
         case Mismatched():
             return _frozen(payment, now, "amount_mismatch")
     assert_never(answer)
@@ -272,11 +273,10 @@ def _not_sent(payment: Payment, answer: NotSent, answered: Answered, now: dateti
     return Decision(payment, Send())
 
 
-def _unknown(payment: Payment, answered: Answered, now: datetime) -> Decision:
+def _unknown(payment: Payment, answer: Unknown, answered: Answered, now: datetime) -> Decision:
     if payment.closing or payment.status in ("requires_action", "outcome_unknown"):
         return Decision(payment, _later(answered, now))
-    attempt, answer = answered.attempt, answered.answer
-    if attempt.staged and attempt.gateway_object_id is None and isinstance(answer, Unknown):
+    if answered.attempt.staged and answered.attempt.gateway_object_id is None:
         # There is no object to look at, so no look would ever end this.
         return _frozen(payment, now, answer.why)
     changed = _change(

@@ -1,6 +1,7 @@
 """The worker of a process: claims what is due, calls gateways, and hands answers to the engine."""
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from datetime import timedelta
 from typing import Any, Final, Literal, TypeVar
@@ -35,6 +36,8 @@ DATABASE_WAIT_SECONDS: Final = 0.5
 LATE_MAX: Final = 512
 """Calls past their deadline that are still listened to."""
 LATE_SECONDS: Final = 90.0
+DRAIN_SECONDS_MAX: Final = 30.0
+"""After `stop` no call begins that could last longer than this; whoever takes over goes on."""
 LEASE_OVER_DEADLINE: Final = 2.5
 """The lease is this many deadlines long: one to make the object, one to confirm it, and slack."""
 
@@ -70,6 +73,7 @@ class Worker:
         self._deadlines = Deadlines()
         self._room = asyncio.Event()
         self._stopping = False
+        self._drain_ends = math.inf
 
     async def run(self) -> None:
         """Works until `stop` is called, then finishes what was claimed."""
@@ -100,6 +104,7 @@ class Worker:
     def stop(self) -> None:
         """Claims nothing more; `run` returns when what is in flight has ended."""
         self._stopping = True
+        self._drain_ends = min(self._drain_ends, monotonic_seconds() + DRAIN_SECONDS_MAX)
         self._room.set()
 
     async def _finish(self) -> None:
@@ -127,7 +132,7 @@ class Worker:
         account = await self._accounts.get(payment.legal_entity_id, attempt.gateway_account_id)
         gateway = self._gateways[attempt.gateway]
         while isinstance(effect, Send | Look | CancelObject):
-            if monotonic_seconds() + self._deadline_seconds > lease_ends:
+            if monotonic_seconds() + self._deadline_seconds > min(lease_ends, self._drain_ends):
                 return
             if isinstance(effect, Send) and gateway.staged and attempt.gateway_object_id is None:
                 prepared = await self._prepare(claimed, account, gateway)

@@ -8,7 +8,7 @@ import ssl
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import aiohttp
 import stripe
@@ -44,8 +44,20 @@ NEVER_EXECUTED: Final = frozenset({401, 403, 429})
 stripe.enable_telemetry = False
 
 
+Stamp = tuple[int, int, int]
+"""Inode, size and time of change in ns: another one means that the file was written anew."""
+
+
 class CredentialsUnreadable(Exception):
     """The account's secret could not be read from its file; nothing was sent."""
+
+
+class _Kept(NamedTuple):
+    """A client with the secret that stood in the account's file at `stamp`."""
+
+    stamp: Stamp | None
+    client: StripeClient
+    http: stripe.HTTPClient
 
 
 class StripeGateway:
@@ -56,7 +68,7 @@ class StripeGateway:
     def __init__(self, clock: Clock, default_return_url: str) -> None:
         self._clock = clock
         self._default_return_url = default_return_url
-        self._clients: dict[Account, tuple[StripeClient, stripe.HTTPClient]] = {}
+        self._clients: dict[Account, _Kept] = {}
 
     def refuse(self, amount_minor: int, currency: str) -> str | None:
         """Why Stripe cannot take the amount, or None when it can."""
@@ -138,7 +150,7 @@ class StripeGateway:
             lambda intents: intents.cancel_async(
                 attempt.gateway_object_id or "",
                 {"cancellation_reason": "abandoned"},
-                {"idempotency_key": f"{attempt.gateway_key}_cancel_{self._hour()}"},
+                {"idempotency_key": f"{attempt.gateway_key}_cancel_{self._moment()}"},
             ),
         )
         if isinstance(answer, Declined):
@@ -147,37 +159,46 @@ class StripeGateway:
 
     async def close(self) -> None:
         """Closes the connections to Stripe."""
-        for _, http in self._clients.values():
-            await http.close_async()
+        for kept in self._clients.values():
+            await kept.http.close_async()
         self._clients.clear()
 
-    def _hour(self) -> int:
-        """Cancel is idempotent by itself; a key of the hour keeps a stored 500 from sticking."""
-        return int(self._clock.now().timestamp()) // 3600
+    def _moment(self) -> int:
+        """Cancel is idempotent by itself, so each has a key of its own: a 500 stored under one
+        would be repeated for a day.
+        """
+        return int(self._clock.now().timestamp() * 1_000_000)
 
     def _client(self, account: Account) -> StripeClient:
+        """The account's client; its secret follows the file, its connections stay.
+
+        Raises CredentialsUnreadable.
+        """
         known = self._clients.get(account)
-        if known is None:
-            try:
-                secret = Path(account.secret_file).read_text("utf-8").strip()
-            except (OSError, UnicodeDecodeError):
-                raise CredentialsUnreadable from None
-            http = stripe.AIOHTTPClient(
-                timeout=SOCKET_TIMEOUT_SECONDS,
-                connector=aiohttp.TCPConnector(
-                    limit=CONNECTIONS_MAX,
-                    ssl=ssl.create_default_context(cafile=stripe.ca_bundle_path),
-                ),
-            )
-            url = account.base_url if account.environment == "stand_in" else LIVE_URL
-            client = StripeClient(
-                secret,
-                base_addresses={"api": url or LIVE_URL},
-                http_client=http,
-                max_network_retries=0,
-            )
-            known = self._clients[account] = (client, http)
-        return known[0]
+        file = Path(account.secret_file)
+        try:
+            found = file.stat()
+            stamp = (found.st_ino, found.st_size, found.st_mtime_ns)
+            if known is not None and known.stamp == stamp:
+                return known.client
+            secret = file.read_text("utf-8").strip()
+        except (OSError, UnicodeDecodeError):
+            raise CredentialsUnreadable from None
+        http = known.http if known is not None else _connections()
+        url = account.base_url if account.environment == "stand_in" else LIVE_URL
+        client = StripeClient(
+            secret,
+            base_addresses={"api": url or LIVE_URL},
+            http_client=http,
+            max_network_retries=0,
+        )
+        self._clients[account] = _Kept(stamp, client, http)
+        return client
+
+    def _read_secret_again(self, account: Account) -> None:
+        """It was refused: the next call reads the file, whatever its stamp says."""
+        if (known := self._clients.get(account)) is not None:
+            self._clients[account] = known._replace(stamp=None)
 
     async def _ask(
         self,
@@ -202,6 +223,8 @@ class StripeGateway:
             except StripeError as error:
                 http_status, request_id = error.http_status, error.request_id
                 answer, intent = read_error(error, attempt)
+                if http_status == 401:
+                    self._read_secret_again(account)
         except CredentialsUnreadable:
             answer = NotSent("credentials_unreadable")
         except Exception as error:  # noqa: BLE001 - whatever broke, the request had left
@@ -216,6 +239,16 @@ class StripeGateway:
             code=answer.raw_code if isinstance(answer, Declined) else None,
         )
         return answer, call, intent
+
+
+def _connections() -> stripe.HTTPClient:
+    return stripe.AIOHTTPClient(
+        timeout=SOCKET_TIMEOUT_SECONDS,
+        connector=aiohttp.TCPConnector(
+            limit=CONNECTIONS_MAX,
+            ssl=ssl.create_default_context(cafile=stripe.ca_bundle_path),
+        ),
+    )
 
 
 def _word(answer: Answer) -> str:

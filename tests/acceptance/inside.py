@@ -1,0 +1,153 @@
+"""The API's parts inside the test's own process, on the deployment's database."""
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+from msgspec import Struct
+
+from strongroom.access.api_keys import ApiKeys
+from strongroom.app import gateways_of
+from strongroom.clock import SystemClock
+from strongroom.config import Home
+from strongroom.database import connect_pool
+from strongroom.gateways.accounts import Accounts
+from strongroom.http.exchange import Asked, Reply
+from strongroom.http.front_door import Application, FrontDoor
+from strongroom.http.health import Health
+from strongroom.http.payments import PaymentOperations
+from strongroom.http.routes import make_application
+from strongroom.http.waiting import Waiting
+from strongroom.payments.accept import Acceptor
+from tests.acceptance.client import order, until
+from tests.acceptance.running import Running
+
+LOOKED_FOR_SECONDS_MAX = 5
+
+Header = tuple[bytes, bytes]
+
+
+class Inside(Struct, frozen=True):
+    """What one process is made of; `writers` are the connections that batches are written by."""
+
+    operations: PaymentOperations
+    front_door: Application
+    plain: Application
+    writers: asyncpg.Pool
+
+
+class Said(Struct, frozen=True):
+    """What an ASGI application answered, headers sorted."""
+
+    status: int
+    headers: list[Header]
+    body: bytes
+
+
+@asynccontextmanager
+async def inside(running: Running, **limits: Any) -> AsyncIterator[Inside]:
+    """The parts, started; `limits` are the acceptor's. One connection writes."""
+    home = Home(running.home)
+    url = home.secret("database_api_url")
+    pool = await connect_pool(url, size_max=4, application="test")
+    writers = await connect_pool(url, size_max=1, application="test-writers")
+    keys, waiting = ApiKeys(pool, "dev"), Waiting(pool)
+    acceptor = Acceptor(writers, **limits)
+    operations = PaymentOperations(
+        pool=pool,
+        clock=SystemClock(),
+        keys=keys,
+        accounts=Accounts(pool),
+        gateways=gateways_of(home.settings()),
+        acceptor=acceptor,
+        waiting=waiting,
+        random_bytes=os.urandom,
+    )
+    plain = make_application(operations, Health(pool))
+    keys.start()
+    waiting.start()
+    acceptor.start()
+    try:
+        yield Inside(operations, FrontDoor(operations, plain), plain, writers)
+    finally:
+        await acceptor.drain()
+        await waiting.close()
+        await keys.close()
+        await writers.close()
+        await pool.close()
+
+
+async def say(
+    application: Application,
+    path: str,
+    headers: list[Header],
+    chunks: list[bytes],
+    *,
+    method: str = "POST",
+    query: bytes = b"",
+) -> Said:
+    """Drives an ASGI application through one request whose body comes in these chunks."""
+    scope = {
+        "type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": "1.1",
+        "method": method, "path": path, "raw_path": path.encode(), "query_string": query,
+        "root_path": "", "scheme": "http", "headers": headers, "client": ("127.0.0.1", 1),
+        "server": ("127.0.0.1", 80), "extensions": {},
+    }  # fmt: skip
+    coming = [
+        {"type": "http.request", "body": chunk, "more_body": number < len(chunks)}
+        for number, chunk in enumerate(chunks, 1)
+    ]
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return coming.pop(0) if coming else {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await application(scope, receive, send)
+    start = sent[0]
+    body = b"".join(message.get("body", b"") for message in sent[1:])
+    found = sorted((bytes(name).lower(), bytes(value)) for name, value in start["headers"])
+    return Said(start["status"], found, body)
+
+
+def asked(api_key: str, body: dict[str, Any], key: str | None) -> Asked:
+    """The request, with the merchant reference as its key where none is given."""
+    return Asked(
+        method="POST",
+        path="/v1/payments",
+        authorization=f"Bearer {api_key}",
+        idempotency_key=key or body["merchant_reference"],
+        content_type="application/json",
+        body=json.dumps(body).encode(),
+    )
+
+
+async def create(
+    process: Inside, api_key: str, body: dict[str, Any], key: str | None = None
+) -> Reply:
+    return await process.operations.create(asked(api_key, body, key))
+
+
+async def until_seen(condition: Callable[[], bool]) -> None:
+    async def holds() -> bool:
+        return condition()
+
+    await until(holds, LOOKED_FOR_SECONDS_MAX)
+
+
+async def until_queued(process: Inside, count: int) -> None:
+    """So many requests wait for the writer, and no more are on their way to it."""
+    await until_seen(lambda: process.operations._acceptor._batcher._queued == count)
+
+
+async def busy(process: Inside, api_key: str) -> asyncio.Task[Reply]:
+    """A first request that the writer holds in its hands, waiting for its connection."""
+    task = asyncio.create_task(create(process, api_key, order(token=None)))
+    await until_seen(lambda: process.operations._acceptor._batcher._in_flight == 1)
+    return task

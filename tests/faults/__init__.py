@@ -1,0 +1,1 @@
+"""Tests that kill, stop or cut off real processes."""

@@ -1,0 +1,329 @@
+"""The Stripe adapter against the stand-in: what each thing that can happen is answered as."""
+
+import asyncio
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from strongroom.clock import SystemClock
+from strongroom.gateways.port import Account, Prepared
+from strongroom.gateways.stripe.client import StripeGateway
+from strongroom.payments.states import (
+    ActionRequired,
+    Answer,
+    Approved,
+    Attempt,
+    Canceled,
+    Declined,
+    Mismatched,
+    NotSent,
+    Pending,
+    Unknown,
+)
+from tests.sandbox.conftest import RunningStripe
+from tests.unit.examples import ACCOUNT, AMOUNT, ENTITY, attempt, payment
+
+RETURN_URL = "https://shop.example/back"
+numbers = itertools.count(1)
+APPROVED = Approved(AMOUNT, "EUR")
+LOST, BROKEN = Unknown("connection_lost"), Unknown("gateway_error")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStripe]:
+    running = RunningStripe(tmp_path_factory.mktemp("stripe"))
+    try:
+        yield running.start()
+    finally:
+        running.kill()
+
+
+@pytest.fixture
+def knobs(server: RunningStripe) -> Iterator[RunningStripe]:
+    yield server
+    server.control("DELETE", "/_knobs")
+
+
+@pytest.fixture
+async def gateway():
+    adapter = StripeGateway(SystemClock(), RETURN_URL)
+    yield adapter
+    await adapter.close()
+
+
+@pytest.fixture
+def account(server: RunningStripe) -> Account:
+    return Account(
+        legal_entity_id=ENTITY,
+        gateway_account_id=ACCOUNT,
+        gateway="stripe",
+        environment="stand_in",
+        secret_file=str(server.key_file),
+        base_url=server.url,
+    )
+
+
+def new_attempt(gateway: StripeGateway, token: str = "pm_card_visa", **fields: Any) -> Attempt:
+    of = payment(instrument_token=token, merchant_reference=f"order-{next(numbers)}", **fields)
+    return attempt(
+        gateway_key=f"sr_{next(numbers)}",
+        gateway_object_id=None,
+        amount_minor=of.amount_minor,
+        currency=of.currency,
+        parameters=dict(gateway.parameters(of)),
+    )
+
+
+async def prepared(gateway: StripeGateway, account: Account, **fields: Any) -> Attempt:
+    one = new_attempt(gateway, **fields)
+    answer, call = await gateway.prepare(account, one)
+    assert isinstance(answer, Prepared), answer
+    assert (call.operation, call.http_status) == ("create", 200)
+    return replace(one, gateway_object_id=answer.object_id)
+
+
+def fault(server: RunningStripe, operation: str, name: str, **more: Any) -> None:
+    # A read that was cut off is asked again by the HTTP client itself, so it is cut off always.
+    match = {"operation": f"payment_intents.{operation}"}
+    often = {} if operation == "retrieve" else {"first_n": 1}
+    server.knobs({"match": match | often, "fault": name, **more})
+
+
+def charges(server: RunningStripe, one: Attempt) -> int:
+    return len(server.charges(payment_intent=one.gateway_object_id or ""))
+
+
+SPOILT: list[tuple[str, str, Answer]] = [
+    ("create", "drop_before", NotSent("connection_lost")),
+    ("create", "drop_after", NotSent("connection_lost")),
+    ("create", "error_500_before", NotSent("gateway_error", fresh_key=True)),
+    ("create", "error_500_saved", NotSent("gateway_error", fresh_key=True)),
+    ("create", "error_500_after", NotSent("gateway_error", fresh_key=True)),
+    ("create", "error_503", NotSent("gateway_error", fresh_key=True)),
+    ("create", "error_429", NotSent("rate_limited")),
+    ("create", "malformed", NotSent("gateway_error")),
+    ("create", "wrong_amount", Mismatched(AMOUNT + 1, "EUR")),
+    ("create", "wrong_currency", Mismatched(AMOUNT, "USD")),
+    ("confirm", "drop_before", LOST),
+    ("confirm", "drop_after", LOST),
+    ("confirm", "error_500_before", BROKEN),
+    ("confirm", "error_500_saved", BROKEN),
+    ("confirm", "error_500_after", BROKEN),
+    ("confirm", "error_503", BROKEN),
+    ("confirm", "error_429", NotSent("rate_limited")),
+    ("confirm", "malformed", BROKEN),
+    ("confirm", "wrong_amount", Mismatched(AMOUNT + 1, "EUR")),
+    ("confirm", "wrong_currency", Mismatched(AMOUNT, "USD")),
+    ("confirm", "processing", Pending()),
+    ("retrieve", "drop_before", LOST),
+    ("retrieve", "drop_after", LOST),
+    ("retrieve", "error_500_before", BROKEN),
+    ("retrieve", "error_503", BROKEN),
+    ("retrieve", "error_429", Unknown("rate_limited")),
+    ("retrieve", "malformed", BROKEN),
+    ("retrieve", "wrong_amount", Mismatched(AMOUNT + 1, "EUR")),
+    ("cancel", "drop_before", LOST),
+    ("cancel", "drop_after", LOST),
+    ("cancel", "error_500_before", BROKEN),
+    ("cancel", "error_500_saved", BROKEN),
+    ("cancel", "error_500_after", BROKEN),
+    ("cancel", "error_429", NotSent("rate_limited")),
+    ("cancel", "malformed", BROKEN),
+]
+
+
+@pytest.mark.parametrize(("operation", "what", "expected"), SPOILT)
+async def test_what_goes_wrong(gateway, account, knobs, operation, what, expected):
+    calls = {"confirm": gateway.send, "retrieve": gateway.look, "cancel": gateway.cancel}
+    if operation == "create":
+        one = new_attempt(gateway)
+        fault(knobs, operation, what)
+        answer, call = await gateway.prepare(account, one)
+    else:
+        one = await prepared(gateway, account)
+        fault(knobs, operation, what)
+        answer, call = await calls[operation](account, one)
+    assert answer == expected
+    assert call.operation == operation
+    assert call.outcome
+
+
+@pytest.mark.parametrize(
+    ("what", "truth", "charged"),
+    [
+        ("drop_before", NotSent("not_confirmed_yet"), 0),
+        ("error_500_before", NotSent("not_confirmed_yet"), 0),
+        ("error_500_saved", NotSent("not_confirmed_yet"), 0),
+        ("drop_after", APPROVED, 1),
+        ("error_500_after", APPROVED, 1),
+        ("malformed", APPROVED, 1),
+    ],
+)
+async def test_a_look_tells_the_truth_after_a_confirm(
+    gateway, account, knobs, what, truth, charged
+):
+    one = await prepared(gateway, account)
+    fault(knobs, "confirm", what)
+    await gateway.send(account, one)
+    assert (await gateway.look(account, one))[0] == truth
+    assert charges(knobs, one) == charged
+
+
+@pytest.mark.parametrize(("what", "charged"), [("withhold_before", 0), ("withhold_after", 1)])
+async def test_no_answer_in_time(gateway, account, knobs, what, charged):
+    one = await prepared(gateway, account)
+    fault(knobs, "confirm", what, hold_seconds=5)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(gateway.send(account, one), 0.3)
+    truth = APPROVED if charged else NotSent("not_confirmed_yet")
+    assert (await gateway.look(account, one))[0] == truth
+    assert charges(knobs, one) == charged
+
+
+async def test_an_object_made_unheard_is_found_under_the_same_key(gateway, account, knobs):
+    one = new_attempt(gateway)
+    fault(knobs, "create", "drop_after")
+    await gateway.prepare(account, one)
+    first, _ = await gateway.prepare(account, one)
+    again, _ = await gateway.prepare(account, one)
+    assert isinstance(first, Prepared)
+    assert first == again
+
+
+async def test_a_confirm_under_the_same_key_charges_once(gateway, account, server):
+    one = await prepared(gateway, account)
+    for _ in range(3):
+        assert (await gateway.send(account, one))[0] == APPROVED
+    assert charges(server, one) == 1
+
+
+@pytest.mark.parametrize(
+    ("card", "decline", "raw"),
+    [
+        ("pm_card_visa_chargeDeclined", "generic_decline", "generic_decline"),
+        ("pm_card_visa_chargeDeclinedInsufficientFunds", "insufficient_funds",
+         "insufficient_funds"),
+        ("pm_card_visa_chargeDeclinedLostCard", "lost_stolen", "lost_card"),
+        ("pm_card_visa_chargeDeclinedStolenCard", "lost_stolen", "stolen_card"),
+        ("pm_card_chargeDeclinedExpiredCard", "expired_card", "expired_card"),
+        ("pm_card_chargeDeclinedIncorrectCvc", "incorrect_cvc", "incorrect_cvc"),
+        ("pm_card_chargeDeclinedProcessingError", "try_again", "processing_error"),
+        ("pm_card_visa_chargeDeclinedVelocityLimitExceeded", "limit_exceeded",
+         "card_velocity_exceeded"),
+        ("pm_card_radarBlock", "fraud", "fraudulent"),
+    ],
+)  # fmt: skip
+async def test_declines(gateway, account, server, card, decline, raw):
+    one = await prepared(gateway, account, token=card)
+    expected = Declined(decline, raw, object_open=True)
+    assert (await gateway.send(account, one))[0] == expected
+    assert (await gateway.look(account, one))[0] == expected
+    assert (await gateway.cancel(account, one))[0] == Canceled()
+    assert charges(server, one) == 0
+
+
+async def test_an_action_is_required(gateway, account, server):
+    one = await prepared(gateway, account, token="pm_card_authenticationRequired")
+    for call in (gateway.send, gateway.look):
+        answer, _ = await call(account, one)
+        assert isinstance(answer, ActionRequired)
+        assert answer.next_action["type"] == "redirect_to_url"
+        assert answer.next_action["url"].startswith("http")
+    assert (await gateway.cancel(account, one))[0] == Canceled()
+    assert charges(server, one) == 0
+
+
+async def test_cancel_after_success_is_the_success(gateway, account, server):
+    one = await prepared(gateway, account)
+    await gateway.send(account, one)
+    assert (await gateway.cancel(account, one))[0] == APPROVED
+    assert charges(server, one) == 1
+
+
+async def test_confirm_after_cancel_is_the_cancel(gateway, account, server):
+    one = await prepared(gateway, account)
+    assert (await gateway.cancel(account, one))[0] == Canceled()
+    assert (await gateway.send(account, one))[0] == Canceled()
+    assert (await gateway.look(account, one))[0] == Canceled()
+    assert charges(server, one) == 0
+
+
+async def test_a_token_that_is_not_there(gateway, account):
+    answer, _ = await gateway.prepare(account, new_attempt(gateway, "pm_nothing"))
+    assert answer == Declined("invalid_instrument", "resource_missing", object_open=False)
+
+
+async def test_a_key_that_stands_for_other_parameters(gateway, account):
+    one = await prepared(gateway, account)
+    other = replace(new_attempt(gateway), gateway_key=one.gateway_key)
+    assert (await gateway.prepare(account, other))[0] == Unknown("idempotency_mismatch")
+
+
+async def test_a_key_that_is_on_its_way(gateway, account, knobs):
+    one = new_attempt(gateway)
+    fault(knobs, "create", "delay", delay_ms=500)
+    first = asyncio.create_task(gateway.prepare(account, one))
+    await asyncio.sleep(0.2)
+    assert (await gateway.prepare(account, one))[0] == NotSent("in_flight_at_gateway")
+    assert isinstance((await first)[0], Prepared)
+    two = await prepared(gateway, account)
+    fault(knobs, "confirm", "delay", delay_ms=500)
+    sent = asyncio.create_task(gateway.send(account, two))
+    await asyncio.sleep(0.2)
+    assert (await gateway.send(account, two))[0] == Unknown("in_flight_at_gateway")
+    assert (await sent)[0] == APPROVED
+
+
+async def test_an_object_that_is_not_there_proves_nothing(gateway, account):
+    gone = replace(new_attempt(gateway), gateway_object_id="pi_gone")
+    assert isinstance((await gateway.look(account, gone))[0], Unknown)
+    assert (await gateway.cancel(account, gone))[0] == Unknown("cancel_refused")
+    none = new_attempt(gateway)
+    assert (await gateway.look(account, none))[0] == Unknown("no_object_id")
+
+
+@pytest.mark.parametrize("what", ["wrong", "missing"])
+async def test_credentials_that_do_not_work(gateway, account, tmp_path, what):
+    file = tmp_path / "key"
+    if what == "wrong":
+        file.write_text("sk_test_wrong")
+    bad = Account(**{name: getattr(account, name) for name in account.__struct_fields__}
+                  | {"secret_file": str(file)})  # fmt: skip
+    why = "credentials_refused" if what == "wrong" else "credentials_unreadable"
+    one = await prepared(gateway, account)
+    assert (await gateway.prepare(bad, new_attempt(gateway)))[0] == NotSent(why)
+    assert (await gateway.send(bad, one))[0] == NotSent(why)
+    assert (await gateway.look(bad, one))[0] == Unknown(why)
+    assert (await gateway.cancel(bad, one))[0] == NotSent(why)
+
+
+async def test_nobody_listens(gateway, account, unused_tcp_port):
+    away = Account(**{name: getattr(account, name) for name in account.__struct_fields__}
+                   | {"base_url": f"http://127.0.0.1:{unused_tcp_port}"})  # fmt: skip
+    one = await prepared(gateway, account)
+    assert (await gateway.prepare(away, new_attempt(gateway)))[0] == NotSent("not_reached")
+    assert (await gateway.send(away, one))[0] == NotSent("not_reached")
+    assert (await gateway.look(away, one))[0] == Unknown("not_reached")
+
+
+@pytest.mark.parametrize(
+    ("amount", "currency", "sent"),
+    [(500, "JPY", 500), (100, "ISK", 10000), (5120, "KWD", 5120), (50_000, "MGA", 500)],
+)
+async def test_amounts_come_back_as_they_went(gateway, account, server, amount, currency, sent):
+    one = await prepared(gateway, account, amount_minor=amount, currency=currency)
+    assert one.parameters["create"]["amount"] == sent
+    assert (await gateway.send(account, one))[0] == Approved(amount, currency)
+    assert charges(server, one) == 1
+
+
+async def test_an_answer_about_another_object_is_not_believed(gateway, account):
+    one, other = await prepared(gateway, account), await prepared(gateway, account)
+    mixed = replace(one, gateway_object_id=other.gateway_object_id)
+    assert (await gateway.look(account, mixed))[0] == NotSent("not_confirmed_yet")
+    # Asked under the first one's key, the gateway repeats the first one's answer.
+    await gateway.send(account, one)
+    assert (await gateway.send(account, mixed))[0] == Unknown("idempotency_mismatch")

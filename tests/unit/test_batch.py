@@ -1,0 +1,150 @@
+"""Batches that clock themselves: nothing lost, nobody starved, the bad ones found alone."""
+
+import asyncio
+from collections.abc import Sequence
+
+import asyncpg
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from strongroom.work.batch import Batcher, OutcomeOfCommitUnknown, QueueFull, Refused
+
+Item = tuple[str, int]
+
+
+class Database:
+    """Takes what it is given; told which items it refuses and how often it is away."""
+
+    def __init__(self, *, bad: frozenset[int] = frozenset(), away: int = 0) -> None:
+        self.bad = bad
+        self.away = away
+        self.asked: list[list[Item]] = []
+        self.written: list[Item] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def flush(self, items: Sequence[Item]) -> list[int]:
+        self.asked.append(list(items))
+        await self.gate.wait()
+        if self.away:
+            self.away -= 1
+            raise ConnectionResetError
+        if any(number in self.bad for _, number in items):
+            raise asyncpg.CheckViolationError("no")
+        self.written.extend(items)
+        return [number * 2 for _, number in items]
+
+
+def batcher(database: Database, **options) -> Batcher[Item, int]:
+    made: Batcher[Item, int] = Batcher(
+        database.flush, owner=lambda item: item[0], **({"writers": 1} | options)
+    )
+    made.start()
+    return made
+
+
+async def test_what_comes_during_a_commit_goes_into_the_next_one():
+    database = Database()
+    database.gate.clear()
+    one = batcher(database)
+    first = one.submit(("a", 0))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    rest = [one.submit(("a", number)) for number in range(1, 50)]
+    database.gate.set()
+    assert await asyncio.gather(first, *rest) == [number * 2 for number in range(50)]
+    assert [len(items) for items in database.asked] == [1, 49]
+    await one.drain()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.frozensets(st.integers(0, 63)), st.integers(1, 64))
+def test_exactly_the_bad_ones_are_refused(bad, most):
+    async def run() -> None:
+        database = Database(bad=bad)
+        one = batcher(database, batch_max=most)
+        futures = [one.submit(("a", number)) for number in range(64)]
+        results = await asyncio.gather(*futures, return_exceptions=True)
+        for number, result in enumerate(results):
+            assert isinstance(result, Refused) if number in bad else result == number * 2
+        assert sorted(number for _, number in database.written) == sorted(set(range(64)) - bad)
+        await one.drain()
+
+    asyncio.run(run())
+
+
+async def test_each_owner_gets_its_share():
+    database = Database()
+    one = batcher(database, batch_max=10)
+    many = [one.submit(("loud", number)) for number in range(100)]
+    few = [one.submit(("quiet", number)) for number in range(3)]
+    await asyncio.gather(*few)
+    assert sum(owner == "quiet" for owner, _ in database.asked[0]) == 3
+    assert len(database.asked[0]) == 10
+    await asyncio.gather(*many)
+    await one.drain()
+
+
+async def test_queue_and_share_are_bounded():
+    database = Database()
+    database.gate.clear()
+    one = batcher(database, queue_max=6, share_max=4)
+    futures = [one.submit(("a", number)) for number in range(4)]
+    with pytest.raises(QueueFull):
+        await one.submit(("a", 9))
+    futures += [one.submit(("b", number)) for number in range(2)]
+    with pytest.raises(QueueFull):
+        await one.submit(("c", 9))
+    database.gate.set()
+    await asyncio.gather(*futures)
+    assert len(database.written) == 6
+    await one.drain()
+
+
+async def test_a_lost_connection_reruns_the_same_items():
+    database = Database(away=2)
+    one = batcher(database)
+    futures = [one.submit(("a", number)) for number in range(5)]
+    assert await asyncio.gather(*futures) == [0, 2, 4, 6, 8]
+    assert database.asked[0] == database.asked[1] == database.asked[2]
+    await one.drain()
+
+
+async def test_a_database_that_stays_away_is_an_unknown_outcome():
+    one = batcher(Database(away=10**6), rerun_seconds=0.1)
+    with pytest.raises(OutcomeOfCommitUnknown):
+        await one.submit(("a", 1))
+    await one.drain()
+
+
+async def test_a_waiter_that_hangs_up_takes_nothing_back():
+    database = Database()
+    database.gate.clear()
+    one = batcher(database)
+    first, second = one.submit(("a", 1)), one.submit(("a", 2))
+    first.cancel()
+    database.gate.set()
+    assert await second == 4
+    assert ("a", 1) in database.written
+    await one.drain()
+
+
+async def test_draining_writes_what_was_taken_in():
+    database = Database()
+    one = batcher(database, batch_max=2)
+    futures = [one.submit(("a", number)) for number in range(9)]
+    await one.drain()
+    assert len(database.written) == 9
+    assert all(future.done() for future in futures)
+
+
+async def test_a_writer_survives_a_bug():
+    database = Database()
+    one = batcher(database)
+    database.bad = None  # type: ignore[assignment]
+    with pytest.raises(TypeError):
+        await one.submit(("a", 1))
+    database.bad = frozenset()
+    assert await one.submit(("a", 2)) == 4
+    await one.drain()

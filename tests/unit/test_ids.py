@@ -1,0 +1,78 @@
+"""Ids: time-ordered, of one entity, and read back only as they were written."""
+
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from strongroom.ids import (
+    ALPHABET,
+    BUCKETS,
+    MalformedId,
+    as_array_literal,
+    bucket_of,
+    from_text,
+    new_entity_id,
+    new_id,
+    tag_of,
+    to_text,
+)
+
+identifiers = st.integers(0, 2**128 - 1).map(lambda value: UUID(int=value))
+moments = st.integers(0, 2**48 - 1)
+
+
+@given(identifiers)
+def test_text_and_back(identifier):
+    text = to_text("pay", identifier)
+    assert len(text) == 30
+    assert from_text("pay", text) == identifier
+
+
+@given(identifiers, identifiers)
+def test_text_sorts_as_the_bytes_do(one, other):
+    assert (to_text("pay", one) < to_text("pay", other)) == (one.bytes < other.bytes)
+
+
+@given(moments, moments)
+def test_an_id_is_a_uuid7_of_its_entity_and_moment(at, later):
+    entity = new_entity_id(at)
+    made = new_id(later, entity)
+    for identifier in (entity, made):
+        assert (identifier.version, identifier.variant) == (7, "specified in RFC 4122")
+    assert made.int >> 80 == later
+    assert tag_of(made) == tag_of(entity)
+    assert bucket_of(made) == bucket_of(entity)
+    assert 0 <= bucket_of(entity) < BUCKETS
+    assert made != new_id(later, entity)
+
+
+@given(st.text(max_size=40))
+def test_anything_else_is_malformed(text):
+    try:
+        identifier = from_text("pay", text)
+    except MalformedId:
+        return
+    assert to_text("pay", identifier) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "pay", "pay_", "key_" + "0" * 26, "pay_" + "0" * 25, "pay_" + "0" * 27,
+        "pay_" + "O" * 26, "PAY_" + "0" * 26, "pay_" + "i" * 26, "pay_8" + "0" * 25,
+        "pay_" + "z" * 26, "pay_" + "\u0660" * 26, "pay_" + "A" * 26,
+    ],
+)  # fmt: skip
+def test_these_are_malformed(text):
+    with pytest.raises(MalformedId):
+        from_text("pay", text)
+
+
+def test_the_array_literal_holds_nothing_but_ids():
+    ids = [new_entity_id(1), new_entity_id(2)]
+    literal = as_array_literal(ids)
+    assert set(literal) <= set("0123456789abcdef-,")
+    assert [UUID(part) for part in literal.split(",")] == ids
+    assert len(set(ALPHABET)) == 32

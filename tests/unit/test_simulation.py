@@ -1,0 +1,177 @@
+"""One payment through crashes, lost and late answers, stalled senders and jumping clocks."""
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from strongroom.payments.states import FINAL, Answered, Call, Declined
+from tests.unit.world import CARDS, FAULTS, FakeGateway, World
+
+ROUNDS_MAX = 400
+STALLED_MAX = 4
+
+
+def finish(world: World) -> None:
+    """From now on all answer, nobody dies, and time passes."""
+    for _ in range(ROUNDS_MAX):
+        if world.run_at is None and not world.senders:
+            break
+        world.claim()
+        while world.senders:
+            world.step(world.senders[0], "none")
+        world.pass_time(30)
+        world.gateway.network_decides()
+    for _, answer in world.late:
+        world.settle(answer)
+
+
+class OnePayment(RuleBasedStateMachine):
+    """Whatever happens in whatever order; at the end the gateway becomes reliable."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.world = World()
+
+    @initialize(card=st.sampled_from(CARDS))
+    def card(self, card: str) -> None:
+        self.world.gateway = FakeGateway(card)
+
+    @precondition(lambda self: len(self.world.senders) < STALLED_MAX)
+    @rule()
+    def claim(self) -> None:
+        self.world.claim()
+
+    @precondition(lambda self: self.world.senders)
+    @rule(data=st.data(), fault=st.sampled_from(FAULTS), heard=st.booleans())
+    def step(self, data: st.DataObject, fault: str, heard: bool) -> None:
+        sender = data.draw(st.sampled_from(self.world.senders))
+        self.world.step(sender, fault, heard_commit=heard)
+
+    @precondition(lambda self: self.world.senders)
+    @rule(steps=st.integers(1, 6))
+    def all_goes_well(self, steps: int) -> None:
+        for _ in range(steps):
+            if self.world.senders:
+                self.world.step(self.world.senders[-1], "none")
+
+    @precondition(lambda self: self.world.senders)
+    @rule(data=st.data())
+    def crash(self, data: st.DataObject) -> None:
+        self.world.senders.remove(data.draw(st.sampled_from(self.world.senders)))
+
+    @precondition(lambda self: self.world.late)
+    @rule(data=st.data())
+    def late_answer(self, data: st.DataObject) -> None:
+        heard = data.draw(st.sampled_from(self.world.late))
+        self.world.late.remove(heard)
+        self.world.settle(heard[1])
+
+    @rule(seconds=st.sampled_from([1, 5, 30, 30, 900, 3600, 21 * 3600, -60]))
+    def time_passes(self, seconds: int) -> None:
+        self.world.pass_time(seconds)
+
+    @rule(well=st.booleans())
+    def customer_acts(self, well: bool) -> None:
+        self.world.gateway.customer_acts(well=well)
+
+    @invariant()
+    def at_most_one_charge(self) -> None:
+        assert self.world.gateway.charges() <= 1
+
+    @invariant()
+    def what_is_called_failed_was_not_charged(self) -> None:
+        if self.world.payment.status in ("failed", "canceled"):
+            assert self.world.gateway.charges() == 0
+
+    @invariant()
+    def what_is_called_succeeded_was_charged(self) -> None:
+        if self.world.payment.status == "succeeded":
+            assert self.world.gateway.charges() == 1
+
+    @invariant()
+    def a_reference_is_free_only_at_the_end(self) -> None:
+        if self.world.released:
+            assert self.world.payment.status in ("failed", "canceled")
+
+    @invariant()
+    def something_is_planned_until_the_end(self) -> None:
+        if self.world.run_at is None:
+            assert self.world.payment.status in FINAL
+
+    def teardown(self) -> None:
+        world = self.world
+        finish(world)
+        assert world.payment.status in FINAL
+        assert world.payment.review is None
+        assert (world.payment.status == "succeeded") == (world.gateway.charges() == 1)
+
+
+def test_at_most_one_charge_and_always_an_end():
+    run_state_machine_as_test(
+        OnePayment, settings=settings(max_examples=600, stateful_step_count=40, deadline=None)
+    )
+
+
+@pytest.mark.parametrize("card", ["good", "declined"])
+def test_a_stale_failure_to_make_the_object_does_not_open_a_second_attempt(card):
+    """One sender hears 500 and cannot write it before the next one has taken the money."""
+    world = World(gateway=FakeGateway(card))
+    world.claim()
+    stale = world.senders[0]
+    world.step(stale, "500")
+    world.pass_time(26)
+    world.claim()
+    quick = world.senders[1]
+    for _ in range(3):  # make the object, commit its id, confirm it
+        world.step(quick, "none")
+    world.step(stale, "none")
+    world.pass_time(2)  # the quick one has not written its answer yet
+    finish(world)
+    assert world.gateway.charges() == (1 if card == "good" else 0)
+    assert world.payment.status == ("succeeded" if card == "good" else "failed")
+    assert len(world.gateway.intents) == 1
+
+
+def test_a_stale_refusal_to_make_the_object_does_not_fail_what_was_charged():
+    world = World()
+    world.claim()
+    stale = world.senders[0]
+    refusal = Declined("config_error", "invalid_request", object_open=False)
+    world.pass_time(26)
+    world.claim()
+    quick = world.senders[1]
+    for _ in range(3):
+        world.step(quick, "none")
+    call = Call(operation="create", started_at=world.now, duration_ms=0.0, outcome="x")
+    stale.answer = Answered(attempt=stale.attempt, answer=refusal, call=call, asked="send", tries=1)
+    world.step(stale, "none")
+    assert world.payment.status == "processing"
+    finish(world)
+    assert (world.payment.status, world.gateway.charges()) == ("succeeded", 1)
+
+
+def test_the_world_can_charge_twice_when_a_rule_is_broken():
+    """The simulation is worth something: it notices a second attempt beside an open one."""
+    machine = OnePayment()
+    world = machine.world
+    world.claim()
+    for _ in range(3):
+        world.step(world.senders[0], "none")
+    world.payment = type(world.payment)(**{
+        name: getattr(world.payment, name) for name in world.payment.__struct_fields__
+    } | {"attempt_no": 0, "status": "processing"})  # fmt: skip
+    world.attempts, world.run_at, world.senders = {}, world.now, []
+    world.gateway.keys.clear()
+    world.claim()
+    for _ in range(3):
+        world.step(world.senders[0], "none")
+    with pytest.raises(AssertionError):
+        machine.at_most_one_charge()

@@ -1,0 +1,307 @@
+"""A small world: one payment, its database rows, a gateway, senders that stall and die.
+
+The gateway keeps the promises of Stripe's PaymentIntents and idempotency keys and no others. The
+database and the senders do step by step what payments/engine.py and work/worker.py do, so that a
+test can stop any of them between any two steps.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from msgspec.structs import replace
+
+from strongroom.payments.decide import decide
+from strongroom.payments.states import (
+    ActionRequired,
+    Answer,
+    Answered,
+    Approved,
+    Attempt,
+    Call,
+    Canceled,
+    CancelObject,
+    Decision,
+    Declined,
+    Due,
+    Effect,
+    Look,
+    NotSent,
+    Open,
+    Payment,
+    Pending,
+    Rest,
+    Schedule,
+    Send,
+    Unknown,
+)
+from tests.unit.examples import AMOUNT, START, attempt, payment
+
+LEASE: Final = timedelta(seconds=25)
+KEY_LIFE: Final = timedelta(hours=24)
+FAULTS: Final = ("none", "lost_before", "lost_after", "500", "500_saved", "500_after", "429")
+CARDS: Final = ("good", "declined", "asks", "slow")
+
+
+@dataclass
+class Intent:
+    """A PaymentIntent with what it took so far."""
+
+    status: str = "requires_confirmation"
+    declined: bool = False
+    charges: int = 0
+
+
+@dataclass
+class FakeGateway:
+    """Staged: create, confirm, cancel, retrieve; keys replay the first answer, a 500 too."""
+
+    card: str = "good"
+    intents: dict[str, Intent] = field(default_factory=dict)
+    keys: dict[str, tuple[datetime, Any]] = field(default_factory=dict)
+
+    def charges(self) -> int:
+        return sum(intent.charges for intent in self.intents.values())
+
+    def ask(
+        self, operation: str, key: str | None, object_id: str | None, fault: str, now: datetime
+    ):
+        """What the caller hears (None: nothing), and what it would have heard."""
+        if fault == "lost_before":
+            return None, None
+        if fault in ("429", "500"):
+            return fault, fault
+        if key in self.keys and now - self.keys[key][0] < KEY_LIFE:
+            told = self.keys[key][1]
+        else:
+            told = "500" if fault == "500_saved" else self._act(operation, object_id)
+            told = "500" if fault == "500_after" else told
+            if key is not None:
+                self.keys[key] = (now, told)
+        return (None if fault == "lost_after" else told), told
+
+    def _act(self, operation: str, object_id: str | None) -> Any:
+        if operation == "create":
+            name = f"pi_{len(self.intents) + 1}"
+            self.intents[name] = Intent()
+            return name
+        intent = self.intents[object_id or ""]
+        if operation == "confirm" and intent.status in ("requires_confirmation", "requires_action"):
+            self._confirm(intent)
+        if operation == "cancel" and intent.status != "succeeded":
+            intent.status = "canceled"
+        return (intent.status, intent.declined)
+
+    def _confirm(self, intent: Intent) -> None:
+        match self.card:
+            case "good":
+                self._charge(intent)
+            case "declined":
+                intent.status, intent.declined = "requires_payment_method", True
+            case "asks":
+                intent.status = "requires_action"
+            case _:
+                intent.status = "processing"
+
+    def _charge(self, intent: Intent) -> None:
+        intent.status = "succeeded"
+        intent.charges += 1
+
+    def customer_acts(self, *, well: bool) -> None:
+        for intent in self.intents.values():
+            if intent.status in ("requires_action", "processing"):
+                if well:
+                    self._charge(intent)
+                else:
+                    intent.status, intent.declined = "requires_payment_method", True
+
+    def network_decides(self) -> None:
+        for intent in self.intents.values():
+            if intent.status == "processing":
+                self._charge(intent)
+
+
+@dataclass
+class Sender:
+    """A worker's task for a claimed payment: where it stands between two steps."""
+
+    payment: Payment
+    attempt: Attempt
+    effect: Effect
+    tries: int
+    lease_ends: float
+    answer: Answered | None = None
+    made_id: str | None = None
+
+
+@dataclass
+class World:
+    """The rows of one payment, and who acts on them."""
+
+    gateway: FakeGateway = field(default_factory=FakeGateway)
+    payment: Payment = field(
+        default_factory=lambda: payment(version=1, attempt_no=0, instrument_token="pm")
+    )
+    attempts: dict[int, Attempt] = field(default_factory=dict)
+    run_at: datetime | None = START
+    tries: int = 0
+    now: datetime = START
+    steady: float = 0.0
+    senders: list[Sender] = field(default_factory=list)
+    late: list[tuple[Payment, Answered]] = field(default_factory=list)
+    released: bool = False
+
+    def pass_time(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+        self.steady += max(seconds, 0.0)
+
+    def claim(self) -> None:
+        """Phase one, as Engine.claim."""
+        if self.run_at is None or self.run_at > self.now:
+            return
+        self.run_at, self.tries = self.now + LEASE, self.tries + 1
+        before, one = self.payment, self.attempts.get(self.payment.attempt_no)
+        made = decide(before, Due(one), self.now)
+        effect = made.effect
+        self._write(before, made, one)
+        if isinstance(effect, Open):
+            one = attempt(
+                attempt_no=effect.attempt_no,
+                gateway_key=f"key_{effect.attempt_no}",
+                gateway_object_id=None,
+                opened_at=self.now,
+            )
+            self.attempts[effect.attempt_no] = one
+            effect = Send()
+        if isinstance(effect, Send | Look | CancelObject):
+            assert one is not None
+            ends = self.steady + LEASE.total_seconds()
+            self.senders.append(Sender(self.payment, one, effect, self.tries, ends))
+
+    def step(self, sender: Sender, fault: str, *, heard_commit: bool = True) -> None:
+        """The sender's next step: commit an id, settle an answer, or call the gateway."""
+        if sender.made_id is not None:
+            self._commit_id(sender, heard_commit)
+        elif sender.answer is not None:
+            self._settle(sender, heard_commit)
+        elif isinstance(sender.effect, Send) and sender.attempt.gateway_object_id is None:
+            self._prepare(sender, fault)
+        else:
+            self._call(sender, fault)
+
+    def _goes_on(self, sender: Sender) -> bool:
+        """The lease is looked at before a call; the call itself may come much later."""
+        over = self.steady + 10 > sender.lease_ends
+        if over or not isinstance(sender.effect, Send | Look | CancelObject):
+            self.senders.remove(sender)
+            return False
+        return True
+
+    def _prepare(self, sender: Sender, fault: str) -> None:
+        key = sender.attempt.gateway_key + "_create"
+        heard, _ = self.gateway.ask("create", key, None, fault, self.now)
+        if heard is not None and heard not in ("500", "429"):
+            sender.made_id = heard
+            return
+        answer = NotSent({None: "no_answer", "429": "rate_limited"}.get(heard, "gateway_error"),
+                         fresh_key=heard == "500")  # fmt: skip
+        sender.answer = self._answered(sender, answer, "send")
+
+    def _commit_id(self, sender: Sender, heard_commit: bool) -> None:
+        number, made_id = sender.attempt.attempt_no, sender.made_id
+        stored, row = self.attempts[number], self.payment
+        wanted = (
+            stored.state == "open"
+            and stored.gateway_object_id is None
+            and row.status == "processing"
+            and row.closing is None
+            and row.attempt_no == number
+        )
+        if wanted:
+            self.attempts[number] = replace(stored, gateway_object_id=made_id)
+        if not wanted or not heard_commit:
+            self.senders.remove(sender)
+            return
+        sender.made_id = None
+        sender.attempt = replace(sender.attempt, gateway_object_id=made_id)
+        self._goes_on(sender)
+
+    def _call(self, sender: Sender, fault: str) -> None:
+        words = {Send: ("confirm", "send"), Look: ("retrieve", "look")}
+        operation, asked = words.get(type(sender.effect), ("cancel", "cancel"))
+        object_id, key = sender.attempt.gateway_object_id, f"{sender.attempt.gateway_key}_confirm"
+        if operation == "cancel":
+            key = f"{sender.attempt.gateway_key}_cancel_{self.now:%d%H}"
+        heard, told = (
+            ("no object", "no object")
+            if object_id is None
+            else self.gateway.ask(
+                operation, None if operation == "retrieve" else key, object_id, fault, self.now
+            )
+        )
+        if heard is None:
+            if told is not None:
+                self.late.append((sender.payment, self._answered(sender, _read(told), asked)))
+            sender.answer = self._answered(sender, Unknown("no_answer"), asked)
+            return
+        answer = _read(heard)
+        if operation == "retrieve" and heard == "429":
+            answer = Unknown("rate_limited")
+        sender.answer = self._answered(sender, answer, asked)
+
+    def _answered(self, sender: Sender, answer: Answer, asked: Any) -> Answered:
+        call = Call(operation=asked, started_at=self.now, duration_ms=0.0, outcome="x")
+        return Answered(
+            attempt=sender.attempt, answer=answer, call=call, asked=asked, tries=sender.tries
+        )
+
+    def _settle(self, sender: Sender, heard_commit: bool) -> None:
+        assert sender.answer is not None
+        made = self.settle(sender.answer)
+        if not heard_commit:  # the same batch runs again
+            made = self.settle(sender.answer)
+        sender.payment, sender.effect, sender.answer = made.payment, made.effect, None
+        self._goes_on(sender)
+
+    def settle(self, answered: Answered) -> Decision:
+        """Phase three, as Engine.settle: against the row as it now is."""
+        made = decide(self.payment, answered, self.now)
+        self._write(self.payment, made, answered.attempt)
+        return made
+
+    def _write(self, before: Payment, made: Decision, one: Attempt | None) -> None:
+        if made.payment is not before:
+            assert made.payment.version == before.version + 1
+            self.payment = made.payment
+        if made.attempt_state and one is not None:
+            number = one.attempt_no
+            self.attempts[number] = replace(self.attempts[number], state=made.attempt_state)
+        match made.effect:
+            case Rest(release):
+                self.run_at = None
+                self.released = self.released or release
+            case Schedule(run_at) if self.run_at is not None:
+                self.run_at = run_at
+            case _:
+                pass
+
+
+def _read(told: Any) -> Answer:
+    """As the adapter reads it."""
+    match told:
+        case "500" | "no object":
+            return Unknown("gateway_error")
+        case "429":
+            return NotSent("rate_limited")
+        case ("succeeded", _):
+            return Approved(AMOUNT, "EUR")
+        case ("canceled", _):
+            return Canceled()
+        case ("requires_action", _):
+            return ActionRequired({"type": "redirect_to_url"})
+        case ("processing", _):
+            return Pending()
+        case ("requires_payment_method", _):
+            return Declined("generic_decline", "generic_decline", object_open=True)
+        case _:
+            return NotSent("not_confirmed_yet")
