@@ -31,7 +31,7 @@ WITH item AS MATERIALIZED (
     currency, merchant_reference, description, metadata, return_url, gateway, gateway_account_id,
     instrument_token, attempt_no, not_after, gateway_key_seed, digest_salt, created_at, updated_at)
   SELECT legal_entity_id, payment_id, 1, 'processing', :amount, 0, 'EUR', merchant_reference,
-    'Two tickets, row 7', '{"channel": "web"}', NULL, 'stripe', :account::uuid, 'pm_card_visa', 0,
+    'Two tickets, row 7', '{"channel": "web"}', NULL, 'stripe', :account::uuid, 'pm_card_visa', 1,
     created_at + interval '15 minutes', '\x00112233445566778899aabbccddeeff',
     '\xffeeddccbbaa99887766554433221100', created_at, created_at
   FROM won

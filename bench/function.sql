@@ -25,7 +25,7 @@ BEGIN
     currency, merchant_reference, description, metadata, return_url, gateway, gateway_account_id,
     instrument_token, attempt_no, not_after, gateway_key_seed, digest_salt, created_at, updated_at)
   VALUES (entity, id, 1, 'processing', amount, 0, 'EUR', reference, 'Two tickets, row 7',
-    '{"channel": "web"}', NULL, 'stripe', account, 'pm_card_visa', 0,
+    '{"channel": "web"}', NULL, 'stripe', account, 'pm_card_visa', 1,
     moment + interval '15 minutes', '\x00112233445566778899aabbccddeeff',
     '\xffeeddccbbaa99887766554433221100', moment, moment);
   INSERT INTO jobs (legal_entity_id, payment_id, bucket, run_at)

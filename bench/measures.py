@@ -79,10 +79,9 @@ def pgbench_tps(server: Server, lengths: Lengths) -> Outcome:
 def accept(server: Server, lengths: Lengths, module: Sequence[str] = API) -> Outcome:
     """The API alone, 256 connections. `module` is another program to run in its place."""
     with server.deployment() as deployment:
-        result, wrong = _accept(
+        result, reads, wrong = _accept(
             server, deployment, lengths.warm_up_seconds, lengths.accept_seconds, module
         )
-        reads = rows_read(deployment, result.accepted)
     figures = {
         "accept_rps": result.rps,
         "accept_p50_ms": result.p50_ms,
@@ -97,7 +96,7 @@ def unbatched(server: Server, lengths: Lengths) -> Outcome:
     wrong: list[str] = []
     for count in UNBATCHED_WRITERS:
         with server.deployment(accept_writers=count, accept_batch_max=1) as deployment:
-            found[count], problems = _accept(
+            found[count], _, problems = _accept(
                 server, deployment, lengths.warm_up_seconds / 2, lengths.unbatched_seconds
             )
             wrong += problems
@@ -119,7 +118,7 @@ def _accept(
     warm_up_seconds: float,
     seconds: float,
     module: Sequence[str] = API,
-) -> tuple[Result, list[str]]:
+) -> tuple[Result, dict[str, float], list[str]]:
     with api(deployment.home, module) as (process, port):
         result = load(
             deployment.home,
@@ -134,7 +133,8 @@ def _accept(
             ),
         )
         _check_alive(process.poll(), deployment, "api")
-    return result, _failures(result) + audit(deployment, result.accepted)
+    reads = rows_read(deployment, result.accepted)
+    return result, reads, _failures(result) + audit(deployment, result.accepted)
 
 
 def end_to_end(server: Server, lengths: Lengths) -> Outcome:

@@ -4,7 +4,7 @@ INSERT INTO payments (legal_entity_id, payment_id, version, status, amount_minor
   instrument_token, attempt_no, not_after, gateway_key_seed, digest_salt, created_at, updated_at)
 SELECT :entity::uuid, uuidv7(), 1, 'processing', 1999, 0, 'EUR',
   'order-' || left(gen_random_uuid()::text, 18), 'Two tickets, row 7', '{"channel": "web"}', NULL,
-  'stripe', :account::uuid, 'pm_card_visa', 0, now() + interval '1 day',
+  'stripe', :account::uuid, 'pm_card_visa', 1, now() + interval '1 day',
   uuid_send(gen_random_uuid()), uuid_send(gen_random_uuid()), now(), now()
 FROM generate_series(1, :count);
 INSERT INTO idempotency_keys

@@ -13,16 +13,28 @@ Each carries an HTTP status, a stable code, whether the same request may be sent
 do. Nothing of the request is echoed: details name fields and rules, never values.
 """
 
+import traceback
 from typing import Final
 
 import msgspec
 
 PROBLEM_TYPE: Final = "application/problem+json"
+FRAMES_LOGGED: Final = 6
 TYPE_PREFIX: Final = "urn:strongroom:problem:"
 
 
 class InvariantBroken(Exception):
     """Something that the code relies on does not hold: a bug, or an edit from outside."""
+
+
+def described(error: BaseException) -> dict[str, object]:
+    """What a log may say of an error: its type and where it came from, innermost last.
+
+    Never its message: the driver's holds the row that failed, a gateway's holds what it was sent.
+    """
+    frames = traceback.extract_tb(error.__traceback__)[-FRAMES_LOGGED:]
+    where = [f"{frame.filename.rpartition('/')[2]}:{frame.lineno}" for frame in frames]
+    return {"error": type(error).__name__, "where": where}
 
 
 class ProblemDocument(msgspec.Struct, omit_defaults=True):

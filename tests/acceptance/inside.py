@@ -89,8 +89,12 @@ async def say(
     *,
     method: str = "POST",
     query: bytes = b"",
+    stalls: bool = False,
 ) -> Said:
-    """Drives an ASGI application through one request whose body comes in these chunks."""
+    """Drives an ASGI application through one request whose body comes in these chunks.
+
+    `stalls`: there should be more, and it does not come.
+    """
     scope = {
         "type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": "1.1",
         "method": method, "path": path, "raw_path": path.encode(), "query_string": query,
@@ -98,12 +102,14 @@ async def say(
         "server": ("127.0.0.1", 80), "extensions": {},
     }  # fmt: skip
     coming = [
-        {"type": "http.request", "body": chunk, "more_body": number < len(chunks)}
+        {"type": "http.request", "body": chunk, "more_body": stalls or number < len(chunks)}
         for number, chunk in enumerate(chunks, 1)
     ]
     sent: list[Any] = []
 
     async def receive() -> Any:
+        if stalls and not coming:
+            await asyncio.Event().wait()
         return coming.pop(0) if coming else {"type": "http.disconnect"}
 
     async def send(message: Any) -> None:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
+from strongroom.http import front_door
 from tests.acceptance.client import Api, fresh, order
 from tests.acceptance.inside import Header, Inside, Said, inside, say
 from tests.acceptance.running import Running
@@ -95,6 +96,20 @@ async def test_both_answer_equally(name: str, process: Inside, api: Api) -> None
     accepted = name.startswith(("accepted", "in pieces", "no content", "content", "largest"))
     assert (front.status in (201, 202)) is accepted
     assert dict(front.headers)[b"content-length"] == str(len(front.body)).encode()
+
+
+async def test_both_give_up_on_a_body_that_does_not_come(
+    process: Inside, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(front_door, "BODY_SECONDS_MAX", 0.05)
+    headers = [header("authorization", f"Bearer {api.api_key}"), JSON, key()]
+    said = [
+        await say(application, PATH, headers, [encoded()[:20]], stalls=True)
+        for application in (process.front_door, process.plain)
+    ]
+    assert said[0] == said[1]
+    problem = json.loads(said[0].body)
+    assert (said[0].status, problem["code"], problem["retry_safe"]) == (408, "body_too_slow", True)
 
 
 @pytest.mark.parametrize(

@@ -4,15 +4,18 @@ import asyncio
 import json
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import aiohttp
 import asyncpg
 
+from strongroom.http.exchange import BODY_SECONDS_MAX
 from tests.acceptance.client import Answer, Api, StandIn, fresh, order, until
 from tests.acceptance.running import STOP_SECONDS_MAX, Running, second_api
 
 WAITING = 40
 FLOOD = 300
+STALL_SECONDS_MAX = 5
 
 
 async def test_requests_that_wait_get_their_answer(
@@ -74,6 +77,25 @@ async def test_no_accepted_payment_is_lost_when_the_process_stops_in_a_flood(
     assert {payment["status"] for payment in settled} == {"succeeded"}
     charges = await stripe.charges()
     assert {len(charges[answer.id]) for answer in again} == {1}
+
+
+async def test_a_client_that_stalls_does_not_hold_up_the_stop(
+    running: Running, tmp_path: Path
+) -> None:
+    async with second_api(running, tmp_path) as second:
+        place = urlsplit(second.url)
+        reader, writer = await asyncio.open_connection(place.hostname, place.port)
+        writer.write(b"POST /v1/payments HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n{")
+        idle = await asyncio.open_connection(place.hostname, place.port)
+        async with aiohttp.ClientSession() as session:
+            assert (await session.get(f"{second.url}/healthz")).status == 200
+            second.process.terminate()
+            async with asyncio.timeout(BODY_SECONDS_MAX + STALL_SECONDS_MAX):
+                head = await reader.readuntil(b"\r\n")
+                assert await second.process.wait() == 0
+        assert head.startswith(b"HTTP/1.1 408 ")
+        writer.close()
+        idle[1].close()
 
 
 async def _stored(owner: asyncpg.Connection, description: str) -> int:

@@ -49,6 +49,7 @@ class Deployment:
         self.supervisor: subprocess.Popen[bytes] | None = None
         self.others: list[subprocess.Popen[bytes]] = []
         self.output = self.base / "up.log"
+        self.wire_port = 0
         self._tag = b""
 
     def start(self) -> float:
@@ -139,6 +140,13 @@ class Deployment:
         self.others.append(worker)
         return worker
 
+    def end_others(self) -> None:
+        """Kill the workers that the supervisor does not know."""
+        while self.others:
+            other = self.others.pop()
+            other.kill()
+            other.wait(STOP_SECONDS_MAX)
+
     def explain(self, payment_id: str) -> str:
         """What the command line says about a payment."""
         return self.command("explain", payment_id)
@@ -175,9 +183,7 @@ class Deployment:
         everything = (*PROGRAMS, *(("postgres",) if self._tag else ()))
         for name in everything:
             self.signal(name, signal.SIGCONT)
-        for other in self.others:
-            other.kill()
-            other.wait(STOP_SECONDS_MAX)
+        self.end_others()
         self.stop()
         for name in everything:
             self.signal(name, signal.SIGKILL)

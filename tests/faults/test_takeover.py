@@ -3,70 +3,98 @@
 import asyncio
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 
 import pytest
 from aiohttp import web
 
-from tests.faults.conftest import MakeDeployment
 from tests.faults.deployment import Deployment, until
-from tests.faults.judge import Judged, judge, until_ended
+from tests.faults.judge import judge, until_ended
 from tests.faults.shoppers import Order, Shoppers
 from tests.faults.wire import Passing, Wire, server_error
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.needs("procfs")]
 
+DEADLINE_SECONDS = 0.6
 END_SECONDS_MAX = 30.0
+STATUS_SECONDS_MAX = 20.0
 RETURN_SECONDS = 0.8
 """After its return the first sender needs this long to write down what it heard."""
 
 
-@asynccontextmanager
-async def stopped_sender(deployment: Deployment) -> AsyncIterator[None]:
-    """The worker of `up` is stopped, another one runs; at the end the first one goes on."""
-    stopped = deployment.signal("worker", signal.SIGSTOP)
-    assert len(stopped) == 1
-    other = deployment.second_worker()
+@pytest.fixture(scope="module")
+def deployment() -> Iterator[Deployment]:
+    """One for all of these tests; each has a payment of its own."""
+    shared = Deployment(deadline_seconds=DEADLINE_SECONDS)
     try:
-        yield
+        print(f"\nstarted in {shared.start():.1f} s")
+        yield shared
     finally:
-        deployment.signal("worker", signal.SIGCONT)
-    assert other.poll() is None
+        print(f"\nlogged: {dict(shared.complaints())}")
+        shared.remove()
 
 
-async def status_of(deployment: Deployment) -> tuple[str, int]:
-    """Status and version of the only payment there is."""
-    row = (await deployment.fetch("SELECT status, version FROM payments"))[0]
-    return row["status"], row["version"]
+@dataclass(slots=True)
+class Story:
+    """One payment, sent by a worker that is then stopped."""
+
+    deployment: Deployment
+    reference: str
+    not_after_seconds: float | None = None
+    shoppers: Shoppers = field(init=False)
+    told: str = ""
+
+    async def send(self) -> None:
+        self.shoppers = Shoppers(self.deployment)
+        order = Order(self.reference, amount=4711, not_after_seconds=self.not_after_seconds)
+        await self.shoppers.send_all([order])
+
+    async def status(self) -> tuple[str, int]:
+        """Status and version."""
+        rows = await self.deployment.fetch(
+            "SELECT status, version FROM payments WHERE merchant_reference = $1", self.reference
+        )
+        return rows[0]["status"], rows[0]["version"]
+
+    async def until_status(self, status: str) -> None:
+        begun = time.monotonic()
+        while (found := (await self.status())[0]) != status:
+            assert time.monotonic() - begun < STATUS_SECONDS_MAX, f"{found}, not {status}"
+            await asyncio.sleep(0.05)
+        print(f"{status} {time.monotonic() - begun:.1f} s after the other was started")
+
+    async def charges(self) -> int:
+        charges = await self.deployment.charges()
+        return sum(c["metadata"]["merchant_reference"] == self.reference for c in charges)
+
+    @asynccontextmanager
+    async def stopped_sender(self) -> AsyncIterator[None]:
+        """The worker of `up` is stopped, another one runs; at the end the first one goes on."""
+        stopped = self.deployment.signal("worker", signal.SIGSTOP)
+        assert len(stopped) == 1
+        self.deployment.second_worker()
+        try:
+            yield
+        finally:
+            self.deployment.signal("worker", signal.SIGCONT)
+
+    async def end(self) -> int:
+        """Judge everything, end the other worker; returns how often this payment was charged."""
+        await asyncio.sleep(RETURN_SECONDS)
+        await until_ended(self.deployment, END_SECONDS_MAX)
+        payment_id = self.shoppers.accepted[self.reference]
+        self.told = await asyncio.to_thread(self.deployment.explain, payment_id)
+        print(self.told)
+        self.deployment.end_others()
+        await self.deployment.clear_knobs()
+        await judge(self.deployment, self.shoppers.accepted)
+        return await self.charges()
 
 
-async def until_status(deployment: Deployment, status: str, seconds_max: float) -> float:
-    begun = time.monotonic()
-    while (found := (await status_of(deployment))[0]) != status:
-        assert time.monotonic() - begun < seconds_max, f"{found}, not {status}"
-        await asyncio.sleep(0.05)
-    return time.monotonic() - begun
-
-
-async def one_payment(deployment: Deployment, not_after_seconds: float | None = None) -> Shoppers:
-    shoppers = Shoppers(deployment)
-    order = Order("taken-over", amount=4711, not_after_seconds=not_after_seconds)
-    await shoppers.send_all([order])
-    return shoppers
-
-
-async def end(deployment: Deployment, shoppers: Shoppers) -> tuple[Judged, str]:
-    """Judge, and what `explain` says."""
-    await asyncio.sleep(RETURN_SECONDS)
-    await until_ended(deployment, END_SECONDS_MAX)
-    told = await asyncio.to_thread(deployment.explain, shoppers.accepted["taken-over"])
-    print(told)
-    return await judge(deployment, shoppers.accepted), told
-
-
-async def test_stopped_while_the_confirm_is_in_flight(deploy: MakeDeployment) -> None:
-    deployment, arrived = deploy(deadline_seconds=0.6), asyncio.Event()
+async def test_stopped_while_the_confirm_is_in_flight(deployment: Deployment) -> None:
+    arrived = asyncio.Event()
 
     async def script(passing: Passing) -> web.Response:
         answer = await passing.forward()
@@ -75,20 +103,19 @@ async def test_stopped_while_the_confirm_is_in_flight(deploy: MakeDeployment) ->
             await asyncio.sleep(0.3)  # the sender is stopped by now: it hears this at its return
         return answer
 
-    async with Wire(deployment, script) as wire:
-        shoppers = await one_payment(deployment)
+    async with Wire(deployment, script):
+        story = Story(deployment, "stopped-while-the-confirm-is-in-flight")
+        await story.send()
         await asyncio.wait_for(arrived.wait(), 10)
-        async with stopped_sender(deployment):
-            seconds = await until_status(deployment, "succeeded", 15)
-            print(f"settled by the other {seconds:.1f} s after the stop: {dict(wire.seen)}")
-        judged, told = await end(deployment, shoppers)
-    assert judged.charges == 1
-    assert "attempt.answered_late" in told
-    assert "late answer to confirm: succeeded" in told
+        async with story.stopped_sender():
+            await story.until_status("succeeded")
+        charges = await story.end()
+    assert charges == 1
+    assert "attempt.answered_late" in story.told
+    assert "late answer to confirm: succeeded" in story.told
 
 
-async def test_confirm_acts_after_the_other_has_looked(deploy: MakeDeployment) -> None:
-    deployment = deploy(deadline_seconds=0.6)
+async def test_confirm_acts_after_the_other_has_looked(deployment: Deployment) -> None:
     await deployment.set_knobs(
         {
             "fault": "delay",
@@ -97,19 +124,20 @@ async def test_confirm_acts_after_the_other_has_looked(deploy: MakeDeployment) -
         }
     )
     async with Wire(deployment) as wire:
-        shoppers = await one_payment(deployment)
+        story = Story(deployment, "confirm-acts-after-the-other-has-looked")
+        await story.send()
         await until(lambda: wire.seen["confirm"] == 1, 10, "the confirm")
-        async with stopped_sender(deployment):
-            await until_status(deployment, "succeeded", 20)
+        async with story.stopped_sender():
+            await story.until_status("succeeded")
             await asyncio.sleep(0.5)
-        judged, told = await end(deployment, shoppers)
+        charges = await story.end()
         print(dict(wire.seen))
-    assert judged.charges == 1
-    assert "attempt.answered_late" in told
+    assert charges == 1
+    assert "attempt.answered_late" in story.told
 
 
-async def test_stopped_before_the_create(deploy: MakeDeployment) -> None:
-    deployment, arrived, go_on = deploy(deadline_seconds=0.6), asyncio.Event(), asyncio.Event()
+async def test_stopped_before_the_create(deployment: Deployment) -> None:
+    arrived, go_on = asyncio.Event(), asyncio.Event()
 
     async def script(passing: Passing) -> web.Response:
         if passing.operation == "create" and passing.number == 1:
@@ -118,19 +146,20 @@ async def test_stopped_before_the_create(deploy: MakeDeployment) -> None:
         return await passing.forward()
 
     async with Wire(deployment, script) as wire:
-        shoppers = await one_payment(deployment)
+        story = Story(deployment, "stopped-before-the-create")
+        await story.send()
         await asyncio.wait_for(arrived.wait(), 10)
-        async with stopped_sender(deployment):
-            await until_status(deployment, "succeeded", 15)
+        async with story.stopped_sender():
+            await story.until_status("succeeded")
             go_on.set()
             await asyncio.sleep(0.5)
-        judged, _ = await end(deployment, shoppers)
+        charges = await story.end()
         print(dict(wire.seen))
-    assert judged.charges == 1
+    assert charges == 1
 
 
-async def test_stopped_between_create_and_confirm(deploy: MakeDeployment) -> None:
-    deployment, arrived = deploy(deadline_seconds=0.6), asyncio.Event()
+async def test_stopped_between_create_and_confirm(deployment: Deployment) -> None:
+    arrived = asyncio.Event()
 
     async def script(passing: Passing) -> web.Response:
         answer = await passing.forward()
@@ -140,38 +169,40 @@ async def test_stopped_between_create_and_confirm(deploy: MakeDeployment) -> Non
         return answer
 
     async with Wire(deployment, script) as wire:
-        shoppers = await one_payment(deployment)
+        story = Story(deployment, "stopped-between-create-and-confirm")
+        await story.send()
         await asyncio.wait_for(arrived.wait(), 10)
-        async with stopped_sender(deployment):
-            await until_status(deployment, "succeeded", 15)
-        judged, _ = await end(deployment, shoppers)
+        async with story.stopped_sender():
+            await story.until_status("succeeded")
+        charges = await story.end()
         print(dict(wire.seen))
-    assert judged.charges == 1
+    assert charges == 1
 
 
-async def test_withheld_answer_is_cut_after_the_other_has_settled(deploy: MakeDeployment) -> None:
-    deployment = deploy(deadline_seconds=0.6)
+async def test_withheld_answer_is_cut_after_the_other_has_settled(deployment: Deployment) -> None:
     await deployment.set_knobs(
         {
             "fault": "withhold_after",
             "match": {"operation": "payment_intents.confirm", "first_n": 1},
         }
     )
-    shoppers = await one_payment(deployment)
-    begun = time.monotonic()
-    while not await deployment.charges():
-        assert time.monotonic() - begun < 10
-        await asyncio.sleep(0.05)
-    async with stopped_sender(deployment):
-        await until_status(deployment, "succeeded", 15)
-        await deployment.clear_knobs()
-    judged, told = await end(deployment, shoppers)
-    assert judged.charges == 1
-    assert "call stripe confirm" in told
+    async with Wire(deployment):
+        story = Story(deployment, "withheld-answer-is-cut-after-the-other-has-settled")
+        await story.send()
+        begun = time.monotonic()
+        while not await story.charges():
+            assert time.monotonic() - begun < STATUS_SECONDS_MAX
+            await asyncio.sleep(0.05)
+        async with story.stopped_sender():
+            await story.until_status("succeeded")
+            await deployment.clear_knobs()
+        charges = await story.end()
+    assert charges == 1
+    assert "call stripe confirm" in story.told
 
 
-async def test_late_confirm_after_the_other_has_canceled(deploy: MakeDeployment) -> None:
-    deployment, arrived, go_on = deploy(deadline_seconds=0.6), asyncio.Event(), asyncio.Event()
+async def test_late_confirm_after_the_other_has_canceled(deployment: Deployment) -> None:
+    arrived, go_on = asyncio.Event(), asyncio.Event()
 
     async def script(passing: Passing) -> web.Response:
         if passing.operation == "confirm":
@@ -180,21 +211,23 @@ async def test_late_confirm_after_the_other_has_canceled(deploy: MakeDeployment)
         return await passing.forward()
 
     async with Wire(deployment, script) as wire:
-        shoppers = await one_payment(deployment, not_after_seconds=2.0)
+        story = Story(
+            deployment, "late-confirm-after-the-other-has-canceled", not_after_seconds=2.0
+        )
+        await story.send()
         await asyncio.wait_for(arrived.wait(), 10)
-        async with stopped_sender(deployment):
-            await until_status(deployment, "canceled", 15)
+        async with story.stopped_sender():
+            await story.until_status("canceled")
             go_on.set()
             await asyncio.sleep(0.5)
-        judged, told = await end(deployment, shoppers)
+        charges = await story.end()
         print(dict(wire.seen))
-    assert (judged.charges, judged.statuses) == (0, {"canceled": 1})
-    assert "attempt.answered_late" in told
+    assert (charges, (await story.status())[0]) == (0, "canceled")
+    assert "attempt.answered_late" in story.told
 
 
-async def test_late_refusal_of_the_create_while_the_other_confirms(deploy: MakeDeployment) -> None:
+async def test_late_refusal_of_the_create_while_the_other_confirms(deployment: Deployment) -> None:
     """What a create answered says nothing any more once another one has made the object."""
-    deployment = deploy(deadline_seconds=0.6)
     arrived, refuse, confirmed = asyncio.Event(), asyncio.Event(), asyncio.Event()
     go_on = asyncio.Event()
 
@@ -209,15 +242,16 @@ async def test_late_refusal_of_the_create_while_the_other_confirms(deploy: MakeD
         return await passing.forward()
 
     async with Wire(deployment, script) as wire:
-        shoppers = await one_payment(deployment)
+        story = Story(deployment, "late-refusal-of-the-create-while-the-other-confirms")
+        await story.send()
         await asyncio.wait_for(arrived.wait(), 10)
-        async with stopped_sender(deployment):
+        async with story.stopped_sender():
             refuse.set()
             await asyncio.wait_for(confirmed.wait(), 15)
         await asyncio.sleep(3)
-        print(f"before the confirm goes on: {dict(wire.seen)}, {await status_of(deployment)}")
+        print(f"before the confirm goes on: {dict(wire.seen)}, {await story.status()}")
         go_on.set()
-        judged, _ = await end(deployment, shoppers)
+        charges = await story.end()
         print(dict(wire.seen))
     # The first attempt's object is canceled for good before a second one is opened.
-    assert judged.charges == 1
+    assert charges == 1

@@ -58,9 +58,11 @@ class Wire:
             web.Server(self._answer, access_log=None), shutdown_timeout=0.1
         )
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        # The same port each time: a worker remembers the account's address for some seconds.
+        site = web.TCPSite(self._runner, "127.0.0.1", self.deployment.wire_port)
         await site.start()
         host, port = self._runner.addresses[0][:2]
+        self.deployment.wire_port = port
         await self.deployment.fetch(
             "UPDATE gateway_accounts SET base_url = $1", f"http://{host}:{port}"
         )

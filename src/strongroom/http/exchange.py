@@ -9,6 +9,7 @@ from msgspec import Struct
 from strongroom.errors import PROBLEM_TYPE, Invalid, Problem
 
 BODY_BYTES_MAX: Final = 64 * 1024
+BODY_SECONDS_MAX: Final = 10.0
 JSON: Final = "application/json"
 
 
@@ -87,8 +88,10 @@ def json_reply(status: int, value: object, *headers: tuple[str, str]) -> Reply:
 
 def internal_error() -> Problem:
     """What a caller sees of a bug: nothing but that there was one."""
-    return Problem(
+    problem = Problem(
         "internal_error",
         "Something went wrong here. Whether the request took effect is not known.",
         "Send the same request again with the same Idempotency-Key.",
     )
+    problem.retry_safe = True
+    return problem

@@ -5,11 +5,19 @@ operation is read by hand here. Litestar serves the same operation for the OpenA
 way; a test holds both equal.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 
-from strongroom.errors import Problem, TooLarge
-from strongroom.http.exchange import BODY_BYTES_MAX, Asked, Reply, problem_reply, read_headers
+from strongroom.errors import Problem, TooLarge, Unavailable
+from strongroom.http.exchange import (
+    BODY_BYTES_MAX,
+    BODY_SECONDS_MAX,
+    Asked,
+    Reply,
+    problem_reply,
+    read_headers,
+)
 from strongroom.http.payments import CREATE_PATH, PaymentOperations
 
 Scope = MutableMapping[str, Any]
@@ -52,7 +60,24 @@ class FrontDoor:
 
 
 async def read_body(receive: Callable[[], Awaitable[Any]]) -> bytes:
-    """The whole body. Raises TooLarge beyond BODY_BYTES_MAX, without reading on."""
+    """The whole body.
+
+    Raises TooLarge beyond BODY_BYTES_MAX, without reading on, and Unavailable when it has not come
+    within BODY_SECONDS_MAX: a client that stalls must not hold a connection, or a stop, for ever.
+    """
+    try:
+        async with asyncio.timeout(BODY_SECONDS_MAX):
+            return await _read_all(receive)
+    except TimeoutError:
+        raise Unavailable(
+            "body_too_slow",
+            f"The body did not arrive within {BODY_SECONDS_MAX:.0f} seconds; nothing was done.",
+            "Send the same request again, with the same Idempotency-Key.",
+            status=408,
+        ) from None
+
+
+async def _read_all(receive: Callable[[], Awaitable[Any]]) -> bytes:
     message = await receive()
     body: bytes = message.get("body", b"")
     if not message.get("more_body") and len(body) <= BODY_BYTES_MAX:

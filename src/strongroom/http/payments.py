@@ -11,7 +11,15 @@ import structlog
 from strongroom.access.api_keys import ApiKeys, Credential
 from strongroom.clock import Clock, milliseconds_since_epoch
 from strongroom.database import UNREACHABLE
-from strongroom.errors import Conflict, Forbidden, Invalid, Problem, Unavailable, no_such_payment
+from strongroom.errors import (
+    Conflict,
+    Forbidden,
+    Invalid,
+    Problem,
+    Unavailable,
+    described,
+    no_such_payment,
+)
 from strongroom.gateways.accounts import Accounts
 from strongroom.gateways.port import Account, Gateway
 from strongroom.http import bodies
@@ -136,7 +144,8 @@ class PaymentOperations:
         entity = credential.legal_entity_id
         account = None
         if body.instrument is not None:
-            account = await self._account(entity, body.instrument.gateway, body.amount, currency)
+            account = await self._account(entity, body.instrument.gateway)
+            self._check_amount(account, body.amount, currency)
         payment = Payment(
             legal_entity_id=entity,
             payment_id=new_id(milliseconds_since_epoch(now), entity),
@@ -168,10 +177,8 @@ class PaymentOperations:
             replay_only=not_after <= now,
         )
 
-    async def _account(
-        self, legal_entity_id: UUID, gateway_name: str, amount_minor: int, currency: str
-    ) -> Account:
-        """The account that will take the payment. Raises Invalid when none can."""
+    async def _account(self, legal_entity_id: UUID, gateway_name: str) -> Account:
+        """The account that will take the payment. Raises Invalid when there is none."""
         account = await self._accounts.choose(legal_entity_id, gateway_name)
         if account is None:
             raise Invalid(
@@ -180,7 +187,11 @@ class PaymentOperations:
                 "Add one with `strongroom gateway-accounts add`.",
                 field="instrument.gateway",
             )
-        refusal = self._gateways[gateway_name].refuse(amount_minor, currency)
+        return account
+
+    def _check_amount(self, account: Account, amount_minor: int, currency: str) -> None:
+        """Raises Invalid when the gateway cannot take the amount."""
+        refusal = self._gateways[account.gateway].refuse(amount_minor, currency)
         if refusal is not None:
             raise Invalid(
                 "amount_not_representable",
@@ -188,7 +199,6 @@ class PaymentOperations:
                 "Choose another amount, currency or gateway.",
                 field="amount",
             )
-        return account
 
     async def _confirm(self, asked: Asked, payment_text: str) -> Reply:
         credential = await self._authorise(asked, "payments:write")
@@ -198,17 +208,16 @@ class PaymentOperations:
         bodies.check_instrument(body.instrument)
         bodies.check_return_url(body.return_url)
 
-        async def happening(payment: Payment) -> InstrumentBrought | CustomerReturned:
-            if body.instrument is None:
+        instrument, account = body.instrument, None
+        if instrument is not None:
+            account = await self._account(credential.legal_entity_id, instrument.gateway)
+
+        def happening(payment: Payment) -> InstrumentBrought | CustomerReturned:
+            if instrument is None or account is None:
                 return CustomerReturned()
-            account = await self._account(
-                payment.legal_entity_id,
-                body.instrument.gateway,
-                payment.amount_minor,
-                payment.currency,
-            )
+            self._check_amount(account, payment.amount_minor, payment.currency)
             return InstrumentBrought(
-                account.gateway, account.gateway_account_id, body.instrument.token, body.return_url
+                account.gateway, account.gateway_account_id, instrument.token, body.return_url
             )
 
         path = f"{CREATE_PATH}/{payment_text}/confirm"
@@ -294,8 +303,8 @@ async def _answer(operation: Callable[..., Awaitable[Reply]], *arguments: Any) -
     except (*UNREACHABLE, asyncpg.SerializationError) as error:
         log.warning("database_out_of_reach", error=type(error).__name__)
         return problem_reply(_unavailable("database_unavailable", "The database does not answer."))
-    except Exception:
-        log.exception("operation_failed")
+    except Exception as bug:  # noqa: BLE001 - no bug may leave a caller without an answer
+        log.error("operation_failed", **described(bug))
         return problem_reply(internal_error())
 
 

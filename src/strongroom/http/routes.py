@@ -8,7 +8,7 @@ from litestar import Litestar, Request, Response, get, post
 from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
 from litestar.params import FromPath
 
-from strongroom.errors import Invalid, Missing, Problem
+from strongroom.errors import Invalid, Missing, Problem, described
 from strongroom.http.exchange import Asked, Reply, internal_error, problem_reply, read_headers
 from strongroom.http.front_door import FIXED_HEADERS, read_body
 from strongroom.http.health import Health
@@ -144,5 +144,5 @@ def _http(_: AnyRequest, error: HTTPException) -> Response[bytes]:
 
 
 def _bug(_: AnyRequest, error: Exception) -> Response[bytes]:
-    log.error("route_failed", exc_info=error)
+    log.error("route_failed", **described(error))
     return _response(problem_reply(internal_error()))

@@ -69,7 +69,7 @@ CREATE TABLE strongroom.payments (
   gateway text,
   gateway_account_id uuid,
   instrument_token text,
-  attempt_no integer NOT NULL CHECK (attempt_no >= 0),
+  attempt_no integer NOT NULL CHECK (attempt_no > 0),
   closing text CHECK (closing IN ('failed', 'canceled', 'new_attempt')),
   closing_reason text,
   next_action jsonb,
@@ -125,12 +125,14 @@ CREATE TABLE strongroom.attempts (
   PRIMARY KEY (legal_entity_id, payment_id, attempt_no)
 ) WITH (fillfactor = 50);
 
--- One row per payment that something is still to be done for; run_at doubles as the lease.
+-- One row per payment that something is still to be done for. While a worker has claimed it, it is
+-- held, run_at is the end of the lease, and lease says whose it is.
 CREATE TABLE strongroom.jobs (
   legal_entity_id uuid NOT NULL,
   payment_id uuid NOT NULL,
   bucket smallint NOT NULL,
   run_at timestamptz NOT NULL,
+  held boolean NOT NULL DEFAULT false,
   lease integer NOT NULL DEFAULT 0,
   tries integer NOT NULL DEFAULT 0,
   PRIMARY KEY (legal_entity_id, payment_id)
@@ -197,12 +199,17 @@ GRANT SELECT ON strongroom.api_keys TO strongroom_api;
 GRANT SELECT ON strongroom.gateway_accounts TO strongroom_api, strongroom_worker;
 GRANT SELECT, INSERT ON strongroom.idempotency_keys TO strongroom_api;
 GRANT SELECT, INSERT ON strongroom.merchant_references TO strongroom_api;
-GRANT SELECT, DELETE ON strongroom.merchant_references TO strongroom_worker;
-GRANT SELECT, INSERT, UPDATE ON strongroom.payments TO strongroom_api;
-GRANT SELECT, UPDATE ON strongroom.payments TO strongroom_worker;
+GRANT SELECT, INSERT, DELETE ON strongroom.merchant_references TO strongroom_worker;
+GRANT SELECT, INSERT ON strongroom.payments TO strongroom_api;
+GRANT UPDATE (version, status, gateway, gateway_account_id, instrument_token, return_url,
+  updated_at) ON strongroom.payments TO strongroom_api;
+GRANT SELECT ON strongroom.payments TO strongroom_worker;
+GRANT UPDATE (version, status, status_reason, review, captured_minor, attempt_no, closing,
+  closing_reason, next_action, updated_at) ON strongroom.payments TO strongroom_worker;
 GRANT SELECT ON strongroom.attempts TO strongroom_api;
-GRANT SELECT, INSERT, UPDATE ON strongroom.attempts TO strongroom_worker;
+GRANT SELECT, INSERT ON strongroom.attempts TO strongroom_worker;
+GRANT UPDATE (state, gateway_object_id, decline, raw_code, calls, settled_at)
+  ON strongroom.attempts TO strongroom_worker;
 GRANT SELECT, INSERT, UPDATE ON strongroom.jobs TO strongroom_api;
 GRANT SELECT, UPDATE, DELETE ON strongroom.jobs TO strongroom_worker;
 GRANT SELECT, INSERT ON strongroom.events TO strongroom_api, strongroom_worker;
-GRANT SELECT, DELETE ON strongroom.idempotency_keys TO strongroom_worker;

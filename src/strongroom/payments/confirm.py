@@ -1,6 +1,6 @@
 """Confirming a payment: an instrument is brought, or the customer has come back."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -54,11 +54,12 @@ class KeyUsedElsewhere(Exception):
 async def confirm(
     pool: asyncpg.Pool,
     confirmation: Confirmation,
-    happening: Callable[[Payment], Awaitable[InstrumentBrought | CustomerReturned]],
+    happening: Callable[[Payment], InstrumentBrought | CustomerReturned],
 ) -> Confirmed:
     """Claims the key and moves the payment, in one transaction.
 
-    `happening` is asked with the payment under lock for what is brought to it. Raises
+    `happening` is asked, with the payment under lock, for what is brought to it; it must not wait
+    for anything. Raises
     UnknownPayment, KeyUsedElsewhere, NotPossible of states, and what `happening` raises; nothing
     is stored then.
     """
@@ -73,7 +74,7 @@ async def confirm(
 async def _confirm_once(
     pool: asyncpg.Pool,
     asked: Confirmation,
-    happening: Callable[[Payment], Awaitable[InstrumentBrought | CustomerReturned]],
+    happening: Callable[[Payment], InstrumentBrought | CustomerReturned],
 ) -> Confirmed:
     async with writing(pool, [asked.legal_entity_id]) as connection:
         row = await connection.fetchrow(
@@ -84,7 +85,7 @@ async def _confirm_once(
         payment = payment_of(row)
         if not await _claim(connection, asked):
             return Confirmed(payment, replayed=True)
-        decision = decide(payment, await happening(payment), asked.at)
+        decision = decide(payment, happening(payment), asked.at)
         await _write(connection, asked, payment, decision)
         return Confirmed(decision.payment, replayed=False)
 

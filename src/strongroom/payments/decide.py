@@ -11,10 +11,9 @@ comes in as a parameter. The rules that keep a payment from being charged twice:
 from datetime import datetime, timedelta
 from typing import Final, Literal, assert_never
 
-from msgspec.structs import replace
-
+from strongroom.payments.late import answered_late, answered_while_frozen
 from strongroom.payments.states import (
-    FINAL,
+    AT_END,
     ActionRequired,
     Answered,
     Approved,
@@ -47,8 +46,7 @@ from strongroom.payments.states import (
 SAME_KEY_WINDOW: Final = timedelta(hours=20)
 """Stripe may forget a key after 24 h (docs.stripe.com/api/idempotent_requests)."""
 ATTEMPTS_MAX: Final = 20
-AT_END: Final[frozenset[Status]] = FINAL | {"authorized"}
-"""Statuses that no answer moves any more; it may only freeze them."""
+HAS_ATTEMPT: Final[frozenset[Status]] = frozenset({"requires_action", "outcome_unknown"})
 RETRY_SECONDS: Final = (1, 2, 4, 8, 15, 30)
 """Waits between looks and sends; the last one repeats."""
 POLL_SECONDS: Final = (1, 1, 2, 2, 3, 5, 8, 15)
@@ -77,8 +75,7 @@ def _instrument_brought(payment: Payment, brought: InstrumentBrought, now: datet
         raise NotPossible("payment_has_an_instrument")
     if now >= payment.not_after:
         raise NotPossible("not_after_passed")
-    changed = _change(
-        payment,
+    changed = payment.changed(
         now,
         status="processing",
         gateway=brought.gateway,
@@ -105,7 +102,7 @@ def _customer_returned(payment: Payment, now: datetime) -> Decision:
 def _due(payment: Payment, due: Due, now: datetime) -> Decision:
     if payment.review:
         return Decision(payment, Rest())
-    if due.attempt is None and payment.attempt_no and payment.status not in AT_END:
+    if due.attempt is None and (payment.closing or payment.status in HAS_ATTEMPT):
         return Decision(payment, Schedule(now))  # its attempt was not read: nothing can be said
     in_time = now < payment.not_after
     match payment.status:
@@ -129,14 +126,13 @@ def _due(payment: Payment, due: Due, now: datetime) -> Decision:
 def _due_while_processing(payment: Payment, due: Due, now: datetime) -> Decision:
     attempt = due.attempt
     in_time = now < payment.not_after
-    if attempt is None or attempt.state in ("canceled", "not_sent"):
-        # Nothing that could be charged is open.
+    if attempt is None:
+        # The attempt that counts was not opened yet, and those before it can take no money.
         if not in_time:
             return _end(payment, now, "canceled", "not_sent_in_time", None)
-        if payment.attempt_no >= ATTEMPTS_MAX:
+        if payment.attempt_no > ATTEMPTS_MAX:
             return _end(payment, now, "failed", "gateway_unavailable", None)
-        number = payment.attempt_no + 1
-        return Decision(_change(payment, now, attempt_no=number), Open(number), "attempt.opened")
+        return Decision(payment, Open(payment.attempt_no))
     never_confirmed = attempt.staged and attempt.gateway_object_id is None
     if payment.closing:
         if never_confirmed:
@@ -154,9 +150,9 @@ def _due_while_processing(payment: Payment, due: Due, now: datetime) -> Decision
 
 def _answered(payment: Payment, answered: Answered, now: datetime) -> Decision:
     if answered.attempt.attempt_no != payment.attempt_no or payment.status in AT_END:
-        return _answered_late(payment, answered, now)
+        return answered_late(payment, answered, now)
     if payment.review:
-        return _answered_while_frozen(payment, answered, now)
+        return answered_while_frozen(payment, answered, now)
     return _answered_in_time(payment, answered, now)
 
 
@@ -174,8 +170,8 @@ def _answered_in_time(payment: Payment, answered: Answered, now: datetime) -> De
         case Pending():
             if payment.status == "processing" or payment.closing:
                 return Decision(payment, _later(answered, now))
-            changed = _change(
-                payment, now, status="processing", status_reason=None, next_action=None
+            changed = payment.changed(
+                now, status="processing", status_reason=None, next_action=None
             )
             return Decision(changed, _later(answered, now), "payment.processing", "open")
         case Canceled():
@@ -192,8 +188,7 @@ def _answered_in_time(payment: Payment, answered: Answered, now: datetime) -> De
 def _approved(payment: Payment, answer: Approved, now: datetime) -> Decision:
     if (answer.amount_minor, answer.currency) != (payment.amount_minor, payment.currency):
         return _frozen(payment, now, "amount_mismatch")
-    changed = _change(
-        payment,
+    changed = payment.changed(
         now,
         status="succeeded",
         status_reason=None,
@@ -207,7 +202,7 @@ def _approved(payment: Payment, answer: Approved, now: datetime) -> Decision:
 
 def _frozen(payment: Payment, now: datetime, review: str) -> Decision:
     """Nothing runs for the payment any more until a person has looked."""
-    changed = _change(payment, now, status="outcome_unknown", review=review, next_action=None)
+    changed = payment.changed(now, status="outcome_unknown", review=review, next_action=None)
     return Decision(changed, Rest(), "payment.frozen", "unknown")
 
 
@@ -218,8 +213,8 @@ def _action_required(
         return Decision(payment, _later(answered, now))
     if payment.status == "requires_action":
         return Decision(payment, _poll(payment, answered.tries, now))
-    changed = _change(
-        payment, now, status="requires_action", status_reason=None, next_action=answer.next_action
+    changed = payment.changed(
+        now, status="requires_action", status_reason=None, next_action=answer.next_action
     )
     return Decision(changed, _poll(payment, 0, now), "payment.action_required", "action_required")
 
@@ -242,7 +237,13 @@ def _closed(
             reason = payment.closing_reason or "canceled_at_gateway"
             return _end(payment, now, "canceled", reason, attempt_state)
         case "new_attempt":
-            changed = _change(payment, now, status="processing", closing=None, closing_reason=None)
+            changed = payment.changed(
+                now,
+                status="processing",
+                closing=None,
+                closing_reason=None,
+                attempt_no=payment.attempt_no + 1,
+            )
             return Decision(changed, Schedule(now), "attempt.abandoned", attempt_state)
     assert_never(closing)
 
@@ -258,7 +259,12 @@ def _not_sent(payment: Payment, answer: NotSent, answered: Answered, now: dateti
         if attempt.staged:
             # Another sender may have got further meanwhile: what is committed decides.
             return _close(payment, now, "new_attempt", answer.why, None, _later(answered, now))
-        changed = _change(payment, now, status="processing", status_reason=answer.why)
+        changed = payment.changed(
+            now,
+            status="processing",
+            status_reason=answer.why,
+            attempt_no=payment.attempt_no + 1,
+        )
         return Decision(changed, _later(answered, now), "attempt.abandoned", "not_sent")
     if now >= payment.not_after:
         return _close(payment, now, "canceled", "not_sent_in_time", None, CancelObject())
@@ -268,7 +274,7 @@ def _not_sent(payment: Payment, answer: NotSent, answered: Answered, now: dateti
         return Decision(payment, _later(answered, now))
     # Looked at just now and untouched: send it again, under its own key.
     if payment.status == "outcome_unknown":
-        changed = _change(payment, now, status="processing", status_reason=None)
+        changed = payment.changed(now, status="processing", status_reason=None)
         return Decision(changed, Send(), "payment.processing", "open")
     return Decision(payment, Send())
 
@@ -279,54 +285,8 @@ def _unknown(payment: Payment, answer: Unknown, answered: Answered, now: datetim
     if answered.attempt.staged and answered.attempt.gateway_object_id is None:
         # There is no object to look at, so no look would ever end this.
         return _frozen(payment, now, answer.why)
-    changed = _change(
-        payment, now, status="outcome_unknown", status_reason="no_answer_from_gateway"
-    )
+    changed = payment.changed(now, status="outcome_unknown", status_reason="no_answer_from_gateway")
     return Decision(changed, _later(answered, now), "payment.outcome_unknown", "unknown")
-
-
-def _answered_late(payment: Payment, answered: Answered, now: datetime) -> Decision:
-    """The payment moved on before this answer came: it is recorded, and believed if it charges."""
-    answer = answered.answer
-    review, attempt_state = _late_review(payment, answered)
-    if review is not None:
-        # What is not at its end gets a status in which nothing more is sent.
-        changed = _change(
-            payment,
-            now,
-            status=payment.status if payment.status in AT_END else "outcome_unknown",
-            review=payment.review or review,
-            next_action=None,
-        )
-        return Decision(changed, Rest(), "payment.frozen", attempt_state)
-    if isinstance(answer, Unknown):
-        return Decision(payment, Leave())
-    return Decision(_change(payment, now), Leave(), "attempt.answered_late")
-
-
-def _late_review(payment: Payment, answered: Answered) -> tuple[str | None, AttemptState | None]:
-    """Why a late answer freezes the payment, or None; and what the attempt becomes then."""
-    match answered.answer:
-        case Mismatched():
-            return "amount_mismatch", None
-        case Approved(amount_minor, currency):
-            same = answered.attempt.attempt_no == payment.attempt_no
-            if not (payment.status == "succeeded" and same):
-                return "charged_after_" + payment.status, "approved"
-            if (amount_minor, currency) != (payment.captured_minor, payment.currency):
-                return "amount_mismatch", None
-            return None, None
-        case _:
-            return None, None
-
-
-def _answered_while_frozen(payment: Payment, answered: Answered, now: datetime) -> Decision:
-    """A person has to look first: what is learnt is recorded, and moves nothing."""
-    answer = answered.answer
-    if isinstance(answer, Unknown):
-        return Decision(payment, Leave())
-    state: AttemptState | None = "approved" if isinstance(answer, Approved) else None
-    return Decision(_change(payment, now), Leave(), "attempt.answered_late", state)
 
 
 def _close(
@@ -339,8 +299,7 @@ def _close(
     attempt_state: AttemptState | None = None,
 ) -> Decision:
     """The gateway's object has to be canceled before the payment may become `closing`."""
-    changed = _change(
-        payment,
+    changed = payment.changed(
         now,
         status="processing",
         status_reason="waiting_for_cancel_at_gateway",
@@ -367,8 +326,7 @@ def _end(
     answer: Declined | None = None,
 ) -> Decision:
     """No charge is possible any more: final, and the merchant reference is free again."""
-    changed = _change(
-        payment,
+    changed = payment.changed(
         now,
         status=status,
         status_reason=reason,
@@ -384,10 +342,6 @@ def _end(
         answer.decline if answer else None,
         answer.raw_code if answer else None,
     )
-
-
-def _change(payment: Payment, now: datetime, **fields: object) -> Payment:
-    return replace(payment, version=payment.version + 1, updated_at=now, **fields)
 
 
 def _later(answered: Answered, now: datetime) -> Schedule:

@@ -12,6 +12,7 @@ from typing import Any, Final
 from uuid import UUID
 
 import asyncpg
+import msgspec
 from msgspec import Struct
 
 from strongroom.clock import Clock
@@ -53,17 +54,20 @@ class Claimed(Struct, frozen=True, kw_only=True):
     attempt: Attempt
     effect: Send | Look | CancelObject
     tries: int
+    lease: int
 
 
 class Settlement(Struct, kw_only=True, eq=False):
     """An answer on its way through `decide`, against the payment as last seen.
 
-    `tried` remembers the last decision, to know it again when its COMMIT's answer was lost.
+    `tried` remembers what it was decided to become, to know that again when the answer to its
+    COMMIT was lost.
     """
 
     payment: Payment
     answered: Answered
-    tried: Decision | None = None
+    lease: int
+    tried: list[Decision] = msgspec.field(default_factory=list)
 
 
 class Committed(Struct, frozen=True, kw_only=True):
@@ -120,9 +124,12 @@ class Engine:
         await self._object_ids.drain()
         await self._settler.drain()
 
-    def settle(self, payment: Payment, answered: Answered) -> asyncio.Future[Committed]:
-        """Writes what a gateway answered; `payment` is the row as last seen."""
-        return self._settler.submit(Settlement(payment=payment, answered=answered))
+    def settle(self, payment: Payment, answered: Answered, lease: int) -> asyncio.Future[Committed]:
+        """Writes what a gateway answered; `payment` is the row as last seen.
+
+        What is planned for the payment changes only if `lease` still holds it, or nobody does.
+        """
+        return self._settler.submit(Settlement(payment=payment, answered=answered, lease=lease))
 
     def commit_object_id(
         self, claimed: Claimed, object_id: str, call: Call
@@ -155,15 +162,26 @@ class Engine:
             # A job that was never claimed before cannot have an attempt.
             older = [job for job in jobs if job["tries"] > 1]
             attempts = await connection.fetch(SQL["read_attempts"], *_ids(older)) if older else []
-            tries = {job["payment_id"]: job["tries"] for job in jobs}
-            return await self._open(connection, payments, attempts, tries, now)
+            by_id = {job["payment_id"]: job for job in jobs}
+            return await self._open(connection, payments, attempts, by_id, now)
+
+    async def set_aside(self) -> list[UUID]:
+        """Leases the one payment that is due first and does nothing for it; returns its id.
+
+        For a payment whose claim fails by itself: it comes back when the lease ends, and does not
+        stand in the way of the others.
+        """
+        now = self._clock.now()
+        async with writing(self._pool, [], buckets=self._buckets) as connection:
+            jobs = await connection.fetch(SQL["claim"], self._buckets, now, 1, now + self._lease)
+            return [job["payment_id"] for job in jobs]
 
     async def _open(
         self,
         connection: Connection,
         rows: Sequence[Row],
         attempts: Sequence[Row],
-        tries: Mapping[UUID, int],
+        jobs: Mapping[UUID, Row],
         now: datetime,
     ) -> list[Claimed]:
         newest = {row["payment_id"]: attempt_of(row) for row in attempts}
@@ -172,16 +190,15 @@ class Engine:
         opened: list[tuple[Payment, Attempt]] = []
         for row in rows:
             payment = payment_of(row)
-            attempt = newest.get(payment.payment_id)
+            job, attempt = jobs[payment.payment_id], newest.get(payment.payment_id)
             decision = decide(payment, Due(attempt), now)
             effect = decision.effect
             if isinstance(effect, Open):
                 attempt = self._new_attempt(decision.payment, effect.attempt_no, now)
                 opened.append((decision.payment, attempt))
                 effect = Send()
-            verdicts.append(
-                Verdict(payment, decision, payload_of(payment, decision, attempt, None), attempt)
-            )
+            payload = payload_of(payment, decision, attempt, None)
+            verdicts.append(Verdict(payment, decision, payload, job["lease"], attempt))
             if isinstance(effect, Send | Look | CancelObject):
                 if attempt is None:
                     raise InvariantBroken("an effect at a gateway needs an attempt")
@@ -190,15 +207,20 @@ class Engine:
                         payment=decision.payment,
                         attempt=attempt,
                         effect=effect,
-                        tries=tries[payment.payment_id],
+                        tries=job["tries"],
+                        lease=job["lease"],
                     )
                 )
         lost = await self._write(connection, verdicts, now)
         if lost:
             raise asyncpg.SerializationError("a payment changed while it was claimed")
-        if opened:
-            await connection.execute(SQL["open_attempts"], *opened_columns(opened), now)
-        return claimed
+        if not opened:
+            return claimed
+        rows = await connection.fetch(SQL["open_attempts"], *opened_columns(opened), now)
+        fresh = {row["payment_id"] for row in rows}
+        # What had been opened before all the same is left to its next claim, which will know.
+        stale = {payment.payment_id for payment, _ in opened} - fresh
+        return [item for item in claimed if item.payment.payment_id not in stale]
 
     def _new_attempt(self, payment: Payment, number: int, now: datetime) -> Attempt:
         if payment.gateway is None or payment.gateway_account_id is None:
@@ -260,14 +282,16 @@ class Engine:
             verdicts: dict[int, Verdict] = {}
             for index, item in open_items.items():
                 payment, answered = current[index], item.answered
-                earlier = item.tried
-                if earlier is not None and earlier.payment == payment:
-                    # Our own change, from a run whose COMMIT went through unheard.
-                    done[index] = Committed(payment=payment, effect=earlier.effect)
+                own = next((d for d in item.tried if d.kind and d.payment == payment), None)
+                if own is not None:  # from a run whose COMMIT went through unheard
+                    done[index] = Committed(payment=payment, effect=own.effect)
                     continue
-                decision = item.tried = decide(payment, answered, now)
+                decision = decide(payment, answered, now)
+                item.tried.append(decision)
                 payload = payload_of(payment, decision, answered.attempt, answered.call)
-                verdicts[index] = Verdict(payment, decision, payload, answered.attempt, answered)
+                verdicts[index] = Verdict(
+                    payment, decision, payload, item.lease, answered.attempt, answered
+                )
             lost = await self._write(connection, list(verdicts.values()), now)
             for index, verdict in verdicts.items():
                 if verdict.payment.payment_id not in lost:
@@ -298,25 +322,25 @@ class Engine:
             rows = await connection.fetch(SQL["apply"], *verdict_columns(changed), self._actor)
             applied = {row["payment_id"] for row in rows}
             lost = {v.payment.payment_id for v in changed} - applied
-        await self._write_unchanged(
-            connection, [v for v in verdicts if v.decision.payment is v.payment]
-        )
-        answers = [v for v in verdicts if v.answered and v.payment.payment_id not in lost]
-        kept = [
-            v for v in answers if v.decision.kind or (v.answered and v.answered.asked != "look")
-        ]
-        states = [
+        unchanged = [v for v in verdicts if v.decision.payment is v.payment]
+        if unchanged:
+            await self._write_unchanged(connection, unchanged, now)
+        of_attempts = [
             v
             for v in verdicts
-            if not v.answered and v.decision.attempt_state and v.payment.payment_id not in lost
+            if v.payment.payment_id not in lost and (v.decision.attempt_state or _keeps_call(v))
         ]
-        if kept or states:
-            await connection.execute(
-                SQL["settle_attempts"], *_attempt_columns([*kept, *states]), now, CALLS_KEPT_MAX
+        if of_attempts:
+            rows = await connection.fetch(
+                SQL["settle_attempts"], *_attempt_columns(of_attempts), now, CALLS_KEPT_MAX
             )
+            if len(rows) != len(of_attempts):
+                raise asyncpg.SerializationError("an attempt got an id while it was given up")
         return lost
 
-    async def _write_unchanged(self, connection: Connection, verdicts: Sequence[Verdict]) -> None:
+    async def _write_unchanged(
+        self, connection: Connection, verdicts: Sequence[Verdict], now: datetime
+    ) -> None:
         """Nothing changed in these payments; only when to look again."""
         later = [v for v in verdicts if isinstance(v.decision.effect, Schedule)]
         if later:
@@ -325,6 +349,8 @@ class Engine:
                 [v.payment.legal_entity_id for v in later],
                 [v.payment.payment_id for v in later],
                 [v.decision.effect.run_at for v in later],  # type: ignore[union-attr]
+                [v.lease for v in later],
+                now,
             )
         over = [v for v in verdicts if isinstance(v.decision.effect, Rest)]
         if over:
@@ -339,6 +365,12 @@ def _ids(jobs: Sequence[Row]) -> tuple[list[UUID], list[UUID]]:
     return [job["legal_entity_id"] for job in jobs], [job["payment_id"] for job in jobs]
 
 
+def _keeps_call(verdict: Verdict) -> bool:
+    """Whether the attempt has to remember the call: an event does, and a look teaches nothing."""
+    answered = verdict.answered
+    return answered is not None and not verdict.decision.kind and answered.asked != "look"
+
+
 def _attempt_columns(verdicts: Sequence[Verdict]) -> tuple[list[Any], ...]:
     return (
         [v.payment.legal_entity_id for v in verdicts],
@@ -347,7 +379,7 @@ def _attempt_columns(verdicts: Sequence[Verdict]) -> tuple[list[Any], ...]:
         [v.decision.attempt_state for v in verdicts],
         [v.decision.decline for v in verdicts],
         [v.decision.raw_code for v in verdicts],
-        [json_text([v.answered.call] if v.answered else []) for v in verdicts],
+        [json_text([v.answered.call] if v.answered and _keeps_call(v) else []) for v in verdicts],
     )
 
 

@@ -9,7 +9,7 @@ WITH due AS MATERIALIZED (
   ) found
   LIMIT $3
 )
-UPDATE jobs j SET run_at = $4, lease = j.lease + 1, tries = j.tries + 1
+UPDATE jobs j SET run_at = $4, held = true, lease = j.lease + 1, tries = j.tries + 1
 FROM due WHERE j.legal_entity_id = due.legal_entity_id AND j.payment_id = due.payment_id
 RETURNING j.legal_entity_id, j.payment_id, j.lease, j.tries;
 
@@ -27,10 +27,11 @@ WHERE a.attempt_no = p.attempt_no;
 WITH item AS MATERIALIZED (
   SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::integer[], $4::text[], $5::text[], $6::text[],
     $7::bigint[], $8::integer[], $9::text[], $10::text[], $11::jsonb[], $12::timestamptz[],
-    $13::text[], $14::bytea[], $15::bytea[], $16::text[], $17::timestamptz[], $18::boolean[])
+    $13::text[], $14::bytea[], $15::bytea[], $16::text[], $17::timestamptz[], $18::boolean[],
+    $19::integer[])
   AS item (legal_entity_id, payment_id, version, status, status_reason, review, captured_minor,
     attempt_no, closing, closing_reason, next_action, updated_at, kind, row_digest, payload,
-    job, run_at, release)
+    job, run_at, release, lease)
 ), done AS (
   UPDATE payments p SET version = item.version, status = item.status,
     status_reason = item.status_reason, review = item.review,
@@ -45,25 +46,32 @@ WITH item AS MATERIALIZED (
   SELECT item.* FROM item JOIN done USING (legal_entity_id, payment_id)
 ), new_event AS (
   INSERT INTO events (legal_entity_id, payment_id, version, kind, actor, at, row_digest, payload)
-  SELECT legal_entity_id, payment_id, version, kind, $19, updated_at, row_digest, payload
+  SELECT legal_entity_id, payment_id, version, kind, $20, updated_at, row_digest, payload
   FROM applied
 ), job_over AS (
   DELETE FROM jobs j USING applied
   WHERE applied.job = 'rest' AND j.legal_entity_id = applied.legal_entity_id
     AND j.payment_id = applied.payment_id
 ), job_later AS (
-  UPDATE jobs j SET run_at = applied.run_at FROM applied
+  UPDATE jobs j SET run_at = applied.run_at, held = false FROM applied
   WHERE applied.job = 'schedule' AND j.legal_entity_id = applied.legal_entity_id
     AND j.payment_id = applied.payment_id
+    AND (j.lease = applied.lease OR NOT j.held OR j.run_at <= applied.updated_at)
 ), reference_free AS (
   DELETE FROM merchant_references r USING applied JOIN payments p
     ON p.legal_entity_id = applied.legal_entity_id AND p.payment_id = applied.payment_id
   WHERE applied.release AND r.legal_entity_id = p.legal_entity_id
     AND r.merchant_reference = p.merchant_reference AND r.payment_id = p.payment_id
+), reference_held AS (
+  INSERT INTO merchant_references (legal_entity_id, merchant_reference, payment_id)
+  SELECT p.legal_entity_id, p.merchant_reference, p.payment_id
+  FROM applied JOIN payments p USING (legal_entity_id, payment_id)
+  WHERE applied.review IS NOT NULL
+  ON CONFLICT DO NOTHING
 )
 SELECT payment_id FROM applied;
 
--- open_attempts: commit what is about to be sent, before it is sent
+-- open_attempts: commit what is about to be sent, before it is sent; what was opened before is not
 INSERT INTO attempts (legal_entity_id, payment_id, attempt_no, kind, state, gateway,
   gateway_account_id, gateway_key, staged, amount_minor, currency, parameters, opened_at)
 SELECT legal_entity_id, payment_id, attempt_no, kind, 'open', gateway, gateway_account_id,
@@ -71,17 +79,20 @@ SELECT legal_entity_id, payment_id, attempt_no, kind, 'open', gateway, gateway_a
 FROM unnest($1::uuid[], $2::uuid[], $3::integer[], $4::text[], $5::text[], $6::uuid[], $7::text[],
   $8::boolean[], $9::bigint[], $10::text[], $11::jsonb[])
 AS item (legal_entity_id, payment_id, attempt_no, kind, gateway, gateway_account_id, gateway_key,
-  staged, amount_minor, currency, parameters);
+  staged, amount_minor, currency, parameters)
+ON CONFLICT DO NOTHING RETURNING payment_id;
 
--- settle_attempts: what a gateway's answer leaves in the attempt, with the call for explain
+-- settle_attempts: what a gateway's answer leaves in the attempt; what has an id was perhaps sent
 UPDATE attempts a SET state = coalesce(item.state, a.state),
   decline = coalesce(item.decline, a.decline), raw_code = coalesce(item.raw_code, a.raw_code),
   calls = CASE WHEN jsonb_array_length(a.calls) < $9 THEN a.calls || item.call ELSE a.calls END,
-  settled_at = $8
+  settled_at = CASE WHEN item.state IS NULL THEN a.settled_at ELSE $8 END
 FROM unnest($1::uuid[], $2::uuid[], $3::integer[], $4::text[], $5::text[], $6::text[],
   $7::jsonb[]) AS item (legal_entity_id, payment_id, attempt_no, state, decline, raw_code, call)
 WHERE a.legal_entity_id = item.legal_entity_id AND a.payment_id = item.payment_id
-  AND a.attempt_no = item.attempt_no;
+  AND a.attempt_no = item.attempt_no
+  AND (item.state IS DISTINCT FROM 'not_sent' OR a.gateway_object_id IS NULL)
+RETURNING a.payment_id;
 
 -- commit_object_ids: the gateway's object, once, while its payment still wants to be sent
 UPDATE attempts a SET gateway_object_id = item.object_id, calls = a.calls || item.call
@@ -90,13 +101,16 @@ FROM unnest($1::uuid[], $2::uuid[], $3::integer[], $4::text[], $5::jsonb[])
 JOIN payments p USING (legal_entity_id, payment_id)
 WHERE a.legal_entity_id = item.legal_entity_id AND a.payment_id = item.payment_id
   AND a.attempt_no = item.attempt_no AND a.state = 'open' AND a.gateway_object_id IS NULL
-  AND p.status = 'processing' AND p.closing IS NULL AND p.attempt_no = a.attempt_no
+  AND p.status = 'processing' AND p.closing IS NULL AND p.review IS NULL
+  AND p.attempt_no = a.attempt_no
 RETURNING a.payment_id;
 
--- reschedule: nothing changed; come back later
-UPDATE jobs j SET run_at = item.run_at
-FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[]) AS item (legal_entity_id, payment_id, run_at)
-WHERE j.legal_entity_id = item.legal_entity_id AND j.payment_id = item.payment_id;
+-- reschedule: nothing changed; come back later, unless someone else is at it
+UPDATE jobs j SET run_at = item.run_at, held = false
+FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::integer[])
+  AS item (legal_entity_id, payment_id, run_at, lease)
+WHERE j.legal_entity_id = item.legal_entity_id AND j.payment_id = item.payment_id
+  AND (j.lease = item.lease OR NOT j.held OR j.run_at <= $5);
 
 -- remove_jobs: these payments need nothing any more
 DELETE FROM jobs j USING unnest($1::uuid[], $2::uuid[]) AS item (legal_entity_id, payment_id)

@@ -42,9 +42,14 @@ def explain_lines(history: History, *, short: bool = False) -> list[str]:
 def _story(history: History) -> list[tuple[datetime, str, str]]:
     story: list[tuple[datetime, str, str]] = []
     for attempt in history.attempts:
+        number = attempt["attempt_no"]
+        story.append((attempt["opened_at"], "attempt opened", f"attempt {number}  by worker"))
         story.extend(_call(attempt, call) for call in attempt["calls"])
+    by_number = {attempt["attempt_no"]: attempt for attempt in history.attempts}
     for event in history.events:
         payload = event["payload"]
+        if "call" in payload:
+            story.append(_call(by_number[payload["attempt"]["no"]], payload["call"]))
         detail = [f"v{event['version']}"]
         detail += [f"{name}={payload[name]}" for name in _SHOWN if payload.get(name) is not None]
         if "attempt" in payload:

@@ -23,6 +23,7 @@ class Verdict(NamedTuple):
     payment: Payment
     decision: Decision
     payload: bytes
+    lease: int
     attempt: Attempt | None
     answered: Answered | None = None
 
@@ -72,6 +73,7 @@ def payload_of(
             "no": attempt.attempt_no,
             "state": decision.attempt_state or attempt.state,
             "gateway_object_id": attempt.gateway_object_id,
+            "opened_at": attempt.opened_at,
         }
     if call is not None:
         content["call"] = call
@@ -105,6 +107,7 @@ def verdict_columns(verdicts: Sequence[Verdict]) -> tuple[list[Any], ...]:
                 job,
                 run_at,
                 isinstance(effect, Rest) and effect.release,
+                verdict.lease,
             )
         )
     return tuple(list(column) for column in zip(*rows, strict=True))

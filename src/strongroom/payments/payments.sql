@@ -33,7 +33,7 @@ WITH item AS MATERIALIZED (
     currency, merchant_reference, description, metadata, return_url, gateway, gateway_account_id,
     instrument_token, attempt_no, not_after, gateway_key_seed, digest_salt, created_at, updated_at)
   SELECT legal_entity_id, payment_id, 1, status, amount_minor, 0, currency, merchant_reference,
-    description, metadata, return_url, gateway, gateway_account_id, instrument_token, 0, not_after,
+    description, metadata, return_url, gateway, gateway_account_id, instrument_token, 1, not_after,
     gateway_key_seed, digest_salt, created_at, created_at
   FROM won
 ), new_job AS (
@@ -79,9 +79,10 @@ WHERE legal_entity_id = $1 AND payment_id = $2 AND version = $3 - 1;
 INSERT INTO events (legal_entity_id, payment_id, version, kind, actor, at, row_digest, payload)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8);
 
--- run_job_at: look at a payment at this moment
+-- run_job_at: look at a payment at this moment, unless someone is at it
 INSERT INTO jobs AS j (legal_entity_id, payment_id, bucket, run_at) VALUES ($1, $2, $3, $4)
-ON CONFLICT (legal_entity_id, payment_id) DO UPDATE SET run_at = excluded.run_at;
+ON CONFLICT (legal_entity_id, payment_id) DO UPDATE SET run_at = excluded.run_at
+WHERE NOT j.held OR j.run_at <= excluded.run_at;
 
 -- list_payments: newest first, below the cursor; filters are applied by the reader's loop
 SELECT * FROM payments

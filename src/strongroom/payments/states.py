@@ -10,6 +10,7 @@ from uuid import UUID
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 Status = Literal[
     "requires_payment_method",
@@ -49,6 +50,8 @@ DeclineClass = Literal[
 ]
 
 FINAL: Final[frozenset[Status]] = frozenset({"succeeded", "failed", "canceled"})
+AT_END: Final[frozenset[Status]] = FINAL | {"authorized"}
+"""Nothing is sent any more for a payment that stands here."""
 
 
 class Payment(Struct, frozen=True, kw_only=True):
@@ -56,8 +59,9 @@ class Payment(Struct, frozen=True, kw_only=True):
 
     `review` is set when a person has to look: the payment is frozen, nothing runs for it.
     `closing` is set while a gateway object is being canceled; the status is then `processing`.
-    `gateway_key_seed` comes from the caller's Idempotency-Key, so that a repeat of the request
-    after a restored backup meets the same keys at the gateway.
+    `attempt_no` is the attempt that counts: it may be about to be opened, and those before it can
+    take no money any more. `gateway_key_seed` comes from the caller's Idempotency-Key, so that a
+    repeat of the request after a restored backup meets the same keys at the gateway.
     """
 
     legal_entity_id: UUID
@@ -76,7 +80,7 @@ class Payment(Struct, frozen=True, kw_only=True):
     gateway: str | None = None
     gateway_account_id: UUID | None = None
     instrument_token: str | None = None
-    attempt_no: int = 0
+    attempt_no: int = 1
     closing: Closing | None = None
     closing_reason: str | None = None
     next_action: dict[str, Any] | None = None
@@ -85,6 +89,10 @@ class Payment(Struct, frozen=True, kw_only=True):
     digest_salt: bytes
     created_at: datetime
     updated_at: datetime
+
+    def changed(self, now: datetime, **fields: object) -> "Payment":
+        """The payment with these fields, one version on."""
+        return replace(self, version=self.version + 1, updated_at=now, **fields)
 
     def row_digest(self) -> bytes:
         """SHA-256 over the row's canonical JSON, salt included: 32 bytes.

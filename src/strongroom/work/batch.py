@@ -14,6 +14,7 @@ import structlog
 
 from strongroom.clock import monotonic_seconds
 from strongroom.database import DATA_FAULTS, SERIALIZATION_FAILURES, UNREACHABLE
+from strongroom.errors import described
 
 BATCH_MAX: Final = 512
 QUEUE_MAX: Final = 8192
@@ -151,20 +152,20 @@ class Batcher(Generic[Item, Result]):
     async def _run(self, batch: Sequence[tuple[Item, "Told[Result]"]]) -> None:
         try:
             results = await self._flush_surely([item for item, _ in batch])
-        except DATA_FAULTS as fault:
+        except OutcomeOfCommitUnknown as unknown:
+            _fail(batch, unknown)
+        except Exception as fault:  # noqa: BLE001 - one item is at fault, and the others must live
             if len(batch) > 1:
                 middle = len(batch) // 2
                 await self._run(batch[:middle])
                 await self._run(batch[middle:])
-                return
-            refused = Refused()
-            refused.__cause__ = fault
-            _fail(batch, refused)
-        except OutcomeOfCommitUnknown as unknown:
-            _fail(batch, unknown)
-        except Exception as bug:  # noqa: BLE001 - the writer must live on; every waiter hears of it
-            log.error("batch_failed", error=type(bug).__name__, items=len(batch))
-            _fail(batch, bug)
+            elif isinstance(fault, DATA_FAULTS):
+                refused = Refused()
+                refused.__cause__ = fault
+                _fail(batch, refused)
+            else:
+                log.error("item_failed", **described(fault))
+                _fail(batch, fault)
         else:
             for (_, told), result in zip(batch, results, strict=True):
                 told(result, None)

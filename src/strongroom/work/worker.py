@@ -11,8 +11,10 @@ from msgspec.structs import replace
 
 from strongroom.clock import Clock, monotonic_seconds
 from strongroom.database import SERIALIZATION_FAILURES, UNREACHABLE
+from strongroom.errors import described
 from strongroom.gateways.accounts import Accounts
 from strongroom.gateways.port import Account, Gateway, Prepared
+from strongroom.ids import to_text
 from strongroom.payments.engine import Claimed, Engine
 from strongroom.payments.states import (
     Answer,
@@ -33,6 +35,8 @@ CLAIM_MAX: Final = 128
 IN_FLIGHT_MAX: Final = 512
 IDLE_WAIT_SECONDS: Final = 0.05
 DATABASE_WAIT_SECONDS: Final = 0.5
+CAREFUL_CLAIMS: Final = 2 * CLAIM_MAX
+"""Claims of one payment each that follow on a claim that failed."""
 LATE_MAX: Final = 512
 """Calls past their deadline that are still listened to."""
 LATE_SECONDS: Final = 90.0
@@ -73,6 +77,7 @@ class Worker:
         self._deadlines = Deadlines()
         self._room = asyncio.Event()
         self._stopping = False
+        self._careful = 0
         self._drain_ends = math.inf
 
     async def run(self) -> None:
@@ -86,20 +91,40 @@ class Worker:
                 await self._room.wait()
                 continue
             claim_started = monotonic_seconds()
-            try:
-                claimed = await self._engine.claim(room)
-            except (*UNREACHABLE, *SERIALIZATION_FAILURES) as error:
-                log.warning("claim_failed", error=type(error).__name__)
-                await asyncio.sleep(DATABASE_WAIT_SECONDS)
+            claimed = await self._claim(room)
+            if claimed is None:
                 continue
             lease_ends = claim_started + self._lease_seconds
             for item in claimed:
                 task = asyncio.create_task(self._advance(item, lease_ends))
                 self._tasks.add(task)
                 task.add_done_callback(self._task_done)
-            if len(claimed) < room // 2:
+            if not claimed or (len(claimed) < room // 2 and not self._careful):
                 await asyncio.sleep(IDLE_WAIT_SECONDS)
         await self._finish()
+
+    async def _claim(self, room: int) -> list[Claimed] | None:
+        """What is due; None when nothing could be claimed for now.
+
+        One payment whose claim fails by itself must not hold up the others: after such a failure
+        claims are of one, and the one that fails again is set aside until its lease ends.
+        """
+        most = 1 if self._careful else room
+        try:
+            claimed = await self._engine.claim(most)
+        except (*UNREACHABLE, *SERIALIZATION_FAILURES) as error:
+            log.warning("claim_failed", error=type(error).__name__)
+            await asyncio.sleep(DATABASE_WAIT_SECONDS)
+            return None
+        except Exception as fault:  # noqa: BLE001 - whatever it is, the others must go on
+            log.error("claim_failed", **described(fault))
+            if self._careful:
+                aside = await self._engine.set_aside()
+                log.error("set_aside", payments=[to_text("pay", one) for one in aside])
+            self._careful = CAREFUL_CLAIMS
+            return None
+        self._careful = max(0, self._careful - 1)
+        return claimed
 
     def stop(self) -> None:
         """Claims nothing more; `run` returns when what is in flight has ended."""
@@ -123,7 +148,7 @@ class Worker:
         error = None if task.cancelled() else task.exception()
         if error is not None:
             # The lease lapses by itself and the payment is looked at again.
-            log.error("advance_failed", error=type(error).__name__, exc_info=error)
+            log.error("advance_failed", **described(error))
 
     async def _advance(self, claimed: Claimed, lease_ends: float) -> None:
         """Does what is to be done for one payment, as long as the lease allows another call."""
@@ -140,8 +165,11 @@ class Worker:
                     return
                 attempt = prepared
                 continue
-            answered = await self._call(effect, account, gateway, payment, attempt, claimed.tries)
-            committed = await self._engine.settle(payment, answered)
+            if isinstance(effect, Send) and self._clock.now() >= payment.not_after:
+                answered = self._too_late(attempt, claimed.tries)
+            else:
+                answered = await self._call(effect, account, gateway, payment, attempt, claimed)
+            committed = await self._engine.settle(payment, answered, claimed.lease)
             payment, effect = committed.payment, committed.effect
 
     async def _prepare(
@@ -159,8 +187,20 @@ class Worker:
         await self._engine.settle(
             claimed.payment,
             Answered(attempt=attempt, answer=answer, call=call, asked="send", tries=claimed.tries),
+            claimed.lease,
         )
         return None
+
+    def _too_late(self, attempt: Attempt, tries: int) -> Answered:
+        """The time to send has passed while the gateway's object was made: nothing is sent."""
+        call = Call(
+            operation="send",
+            started_at=self._clock.now(),
+            duration_ms=0.0,
+            outcome="not_sent_in_time",
+        )
+        answer = NotSent("not_sent_in_time")
+        return Answered(attempt=attempt, answer=answer, call=call, asked="send", tries=tries)
 
     async def _call(
         self,
@@ -169,8 +209,9 @@ class Worker:
         gateway: Gateway,
         payment: Payment,
         attempt: Attempt,
-        tries: int,
+        claimed: Claimed,
     ) -> Answered:
+        tries, lease = claimed.tries, claimed.lease
         asked: Literal["send", "look", "cancel"]
         if isinstance(effect, Send):
             asked, request = "send", gateway.send(account, attempt)
@@ -183,7 +224,7 @@ class Worker:
             return Answered(attempt=attempt, answer=answer, call=call, asked=asked, tries=tries)
 
         def late(answer: Answer, call: Call) -> Awaitable[object]:
-            return self._engine.settle(payment, answered(answer, call))
+            return self._engine.settle(payment, answered(answer, call), lease)
 
         answer, call = await self._listen(request, Unknown("no_answer"), asked, late)
         return answered(answer, call)
