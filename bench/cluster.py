@@ -16,10 +16,11 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
-from bench.children import ROOT, stop
+from bench.children import ROOT, Failed, stop
 from strongroom.config import Home
 from strongroom.ids import bucket_of, from_text
 from strongroom.local import postgres
+from strongroom.local.errors import LocalError
 from strongroom.local.home import keep_secret, lock_home, prepare_home
 from strongroom.local.leftovers import clear_leftovers
 from strongroom.local.process import spawn
@@ -125,10 +126,13 @@ class Server:
 def running_server() -> Iterator[Server]:
     """Starts a server on new files; ends it and deletes them afterwards.
 
-    Raises LocalError when another bench runs.
+    Raises Failed when another bench runs, LocalError when the server cannot be prepared.
     """
     home = prepare_home(PLACE)
-    lock = lock_home(home)
+    try:
+        lock = lock_home(home)
+    except LocalError as taken:
+        raise Failed("another bench runs in this clone: wait until it has ended") from taken
     try:
         if (home / "postgres").exists():  # of a bench that was killed
             asyncio.run(clear_leftovers(postgres.prepare(home)))

@@ -7,7 +7,7 @@ from typing import Final
 
 from bench import pgbench
 from bench.audit import audit, rows_read
-from bench.children import API, Failed, api, load, tail, worker
+from bench.children import API, Failed, Process, api, load, tail, worker
 from bench.cluster import Deployment, Server, query
 from bench.load import Plan, Result
 from bench.process_times import snapshot
@@ -19,6 +19,7 @@ WORKER: Final = ("bench.sleeping_worker",)
 BACKLOG_MAX: Final = 4000
 UNBATCHED_WRITERS: Final = (4, 16, 32)
 DRAIN_SECONDS_MAX: Final = 60.0
+STUCK_SECONDS_MAX: Final = 5.0
 EDGE_SHARE: Final = 0.05
 """Of a run over prefilled payments the first and last part are left out of the rate."""
 
@@ -163,11 +164,12 @@ def end_to_end(server: Server, lengths: Lengths) -> Outcome:
                     },
                 ),
             )
-            _await_settled(tally, result.accepted)
+            _watch_settled(tally, result.accepted, working)
             _check_alive(serving.poll(), deployment, "api")
             _check_alive(working.poll(), deployment, "worker")
         reads = rows_read(deployment, result.accepted)
         wrong = _failures(result) + audit(deployment, result.accepted, settled=result.accepted)
+        wrong = _unsettled(deployment, wrong)
         tally.close()
     return Outcome(
         {"end_to_end_pps": min(result.rps, result.settled_pps)},
@@ -184,17 +186,12 @@ def settle(server: Server, lengths: Lengths, module: Sequence[str] = WORKER) -> 
         home = deployment.home
         tally_file = home / "tally"
         tally = Tally.create(tally_file)
-        seen: list[tuple[float, int]] = []
         with worker(home, [*module, str(home), str(tally_file)]) as process:
             watched = {"worker": process.pid, "postgres": server.pid}
-            before, deadline = snapshot(watched), time.monotonic() + DRAIN_SECONDS_MAX
-            while tally.settled < count and time.monotonic() < deadline:
-                seen.append((time.monotonic(), tally.settled))
-                _check_alive(process.poll(), deployment, "worker")
-                time.sleep(0.01)
-            seen.append((time.monotonic(), tally.settled))
+            before = snapshot(watched)
+            seen = _watch_settled(tally, count, process)
             used = snapshot(watched)
-        wrong = audit(deployment, count, settled=count)
+        wrong = _unsettled(deployment, audit(deployment, count, settled=count))
         tally.close()
     cpu_us = {name: round((used[name] - before[name]) * 1e6 / count, 1) for name in used}
     return Outcome(
@@ -231,10 +228,24 @@ def middle_rate(seen: list[tuple[float, int]], count: int) -> float:
     return (last - first) / (end - begin)
 
 
-def _await_settled(tally: Tally, wanted: int) -> None:
-    deadline = time.monotonic() + DRAIN_SECONDS_MAX
-    while tally.settled < wanted and time.monotonic() < deadline:
-        time.sleep(0.02)
+def _watch_settled(tally: Tally, wanted: int, process: Process) -> list[tuple[float, int]]:
+    """Pairs of time and payments settled, until all are, nothing moves or the worker ends."""
+    now = time.monotonic()
+    seen, deadline, moved = [(now, tally.settled)], now + DRAIN_SECONDS_MAX, now
+    while tally.settled < wanted and now < min(deadline, moved + STUCK_SECONDS_MAX):
+        if process.poll() is not None:
+            break
+        time.sleep(0.01)
+        now = time.monotonic()
+        if tally.settled != seen[-1][1]:
+            moved = now
+        seen.append((now, tally.settled))
+    return seen
+
+
+def _unsettled(deployment: Deployment, wrong: list[str]) -> list[str]:
+    """With the end of the worker's log, when something is wrong."""
+    return [*wrong, tail(deployment.home / "logs" / "worker.log")] if wrong else []
 
 
 def _check_alive(code: int | None, deployment: Deployment, name: str) -> None:

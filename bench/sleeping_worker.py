@@ -19,7 +19,7 @@ from strongroom.clock import SystemClock
 from strongroom.config import Home, Settings
 from strongroom.gateways.port import Account, Gateway, Prepared
 from strongroom.payments.engine import Committed, Engine
-from strongroom.payments.states import Answer, Answered, Approved, Attempt, Call, NotSent, Payment
+from strongroom.payments.states import Answer, Approved, Attempt, Call, NotSent, Payment
 
 GATEWAY_SECONDS: Final = 0.005
 
@@ -91,9 +91,9 @@ def counting(tally: Tally) -> type[Engine]:
     class CountingEngine(Engine):
         """Counts what `settle` has committed."""
 
-        def settle(self, payment: Payment, answered: Answered) -> "asyncio.Future[Committed]":
+        def settle(self, *arguments: Any, **named: Any) -> "asyncio.Future[Committed]":
             """As the engine's."""
-            future = super().settle(payment, answered)
+            future = super().settle(*arguments, **named)
             future.add_done_callback(count)
             return future
 

@@ -1,30 +1,46 @@
 """Global records: the deployment's mode, and its legal entities."""
 
+import asyncio
 from datetime import datetime
 from typing import Final
 from uuid import UUID
 
 import asyncpg
+import structlog
 
-from strongroom.clock import milliseconds_since_epoch
+from strongroom.clock import milliseconds_since_epoch, monotonic_seconds
 from strongroom.config import ConfigurationError, Mode
-from strongroom.database import Connection, statements
+from strongroom.database import UNREACHABLE, Connection, statements
 from strongroom.ids import bucket_of, new_entity_id, tag_of
 
 SQL: Final = statements("strongroom.access", "access.sql")
 TAG_TRIES_MAX: Final = 8
+WAIT_SECONDS: Final = 60.0
+WAIT_STEP_SECONDS: Final = 0.25
+
+log = structlog.get_logger()
 
 
 async def check_mode(pool: asyncpg.Pool, mode: Mode) -> None:
     """Refuses to run in another mode than the one that init wrote into the database.
 
-    So a lost setting never turns production into dev. Raises ConfigurationError.
+    So a lost setting never turns production into dev. A database that does not answer is waited
+    for. Raises ConfigurationError, and the errors of UNREACHABLE after WAIT_SECONDS.
     """
-    async with pool.acquire() as connection:
+    ends = monotonic_seconds() + WAIT_SECONDS
+    while True:
         try:
-            row = await connection.fetchrow(SQL["deployment"])
+            async with pool.acquire() as connection:
+                row = await connection.fetchrow(SQL["deployment"])
         except asyncpg.UndefinedTableError:
             row = None
+        except UNREACHABLE as error:
+            if monotonic_seconds() > ends:
+                raise
+            log.warning("waiting_for_database", error=type(error).__name__)
+            await asyncio.sleep(WAIT_STEP_SECONDS)
+            continue
+        break
     if row is None:
         raise ConfigurationError("the database is not initialised: run `strongroom init` first.")
     if row["mode"] != mode:

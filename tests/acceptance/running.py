@@ -3,12 +3,10 @@
 import asyncio
 import json
 import os
-import queue
 import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -21,6 +19,7 @@ from strongroom.config import Home
 from strongroom.local import postgres
 from strongroom.local.ports import LOOPBACK, free_ports
 from strongroom.local.probes import answers_ok
+from strongroom.local.process import spawn
 
 SOURCE = Path(__file__).parents[2] / "src"
 READY_SECONDS_MAX = 60
@@ -72,16 +71,17 @@ def environment() -> dict[str, str]:
 
 @contextmanager
 def up(home: Path) -> Iterator[Running]:
-    """Everything of one deployment, stopped also when a test failed."""
-    errors = home.with_name(home.name + ".stderr")
-    with errors.open("wb") as stderr:
-        process = subprocess.Popen(
+    """Everything of one deployment; it ends with us, also when a test failed or we are killed."""
+    log_file = home.with_name(home.name + ".log")
+    with log_file.open("wb") as log:
+        process = spawn(
             program("up", "--home", str(home), "--port", "0"),
-            env=environment(), stdout=subprocess.PIPE, stderr=stderr, text=True,
-            start_new_session=True,
-        )  # fmt: skip
+            env=environment(),
+            output=log.fileno(),
+            death_signal=signal.SIGTERM,
+        )
     try:
-        facts = _ready(process, errors)
+        facts = _ready(process, log_file)
         yield msgspec.convert({**facts, "home": home}, Running)
     finally:
         process.send_signal(signal.SIGTERM)
@@ -95,31 +95,33 @@ def up(home: Path) -> Iterator[Running]:
             postgres.remove(home)
 
 
-def _ready(process: subprocess.Popen[str], errors: Path) -> dict[str, object]:
-    lines: queue.SimpleQueue[str] = queue.SimpleQueue()
-
-    def read() -> None:
-        assert process.stdout is not None
-        with process.stdout:
-            for line in process.stdout:
-                lines.put(line)
-        lines.put("")
-
-    threading.Thread(target=read, daemon=True).start()
+def _ready(process: "subprocess.Popen[bytes]", log_file: Path) -> dict[str, object]:
     deadline = time.monotonic() + READY_SECONDS_MAX
-    while line := lines.get(timeout=max(0.0, deadline - time.monotonic())):
-        if line.startswith("ready "):
-            facts: dict[str, object] = json.loads(line.removeprefix("ready "))
-            return facts
-    raise AssertionError(f"`strongroom up` did not start:\n{errors.read_text()}")
+    while True:
+        is_over = process.poll() is not None or time.monotonic() > deadline
+        for line in log_file.read_text().splitlines(keepends=True):
+            if line.startswith("ready ") and line.endswith("\n"):
+                facts: dict[str, object] = json.loads(line.removeprefix("ready "))
+                return facts
+        if is_over:
+            raise AssertionError(f"`strongroom up` did not start:\n{log_file.read_text()}")
+        time.sleep(LOOK_SECONDS)
 
 
 class Api2(Struct, frozen=True):
     """A second API process on the same database."""
 
     url: str
-    process: asyncio.subprocess.Process
+    process: subprocess.Popen[bytes]
     log_file: Path
+
+    async def ended(self) -> int:
+        """Its exit status, once there is one."""
+        while True:
+            status = self.process.poll()
+            if status is not None:
+                return status
+            await asyncio.sleep(LOOK_SECONDS)
 
 
 @asynccontextmanager
@@ -136,26 +138,27 @@ async def second_api(
     port = free_ports(1)
     log_file = folder / "second-api.log"
     with log_file.open("wb") as log:
-        process = await asyncio.create_subprocess_exec(
-            *program("api", "--home", str(home), "--port", str(port)),
-            env=environment(), stdout=log, stderr=log,
-        )  # fmt: skip
+        process = spawn(
+            program("api", "--home", str(home), "--port", str(port)),
+            env=environment(),
+            output=log.fileno(),
+        )
+    second = Api2(f"http://{LOOPBACK}:{port}", process, log_file)
     try:
         async with asyncio.timeout(READY_SECONDS_MAX):
             while not await answers_ok(port, "/readyz"):
-                assert process.returncode is None, log_file.read_text()
+                assert process.poll() is None, log_file.read_text()
                 await asyncio.sleep(LOOK_SECONDS)
-        yield Api2(f"http://{LOOPBACK}:{port}", process, log_file)
+        yield second
     finally:
-        if process.returncode is None:
-            process.terminate()
-            try:
-                async with asyncio.timeout(STOP_SECONDS_MAX):
-                    await process.wait()
-            except TimeoutError:
-                process.kill()
-                await process.wait()
-                raise
+        process.terminate()
+        try:
+            async with asyncio.timeout(STOP_SECONDS_MAX):
+                await second.ended()
+        except TimeoutError:
+            process.kill()
+            process.wait()
+            raise
 
 
 def through(url: str, port: int) -> str:

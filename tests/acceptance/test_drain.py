@@ -37,7 +37,7 @@ async def test_requests_that_wait_get_their_answer(
         assert not any(task.done() for task in asking)
         second.process.terminate()
         answers = await asyncio.gather(*asking)
-        assert await asyncio.wait_for(second.process.wait(), STOP_SECONDS_MAX) == 0
+        assert await asyncio.wait_for(second.ended(), STOP_SECONDS_MAX) == 0
     assert {(answer.status, answer.json["status"]) for answer in answers} == {(201, "succeeded")}
     log = [json.loads(line)["event"] for line in second.log_file.read_text().splitlines()]
     assert log[-1] == "api_stopped"
@@ -61,7 +61,7 @@ async def test_no_accepted_payment_is_lost_when_the_process_stops_in_a_flood(
         second.process.terminate()
         began = time.monotonic()
         first = await asyncio.gather(*asking)
-        assert await asyncio.wait_for(second.process.wait(), STOP_SECONDS_MAX) == 0
+        assert await asyncio.wait_for(second.ended(), STOP_SECONDS_MAX) == 0
         assert time.monotonic() - began < STOP_SECONDS_MAX
     answered = [answer for answer in first if answer is not None]
     assert answered
@@ -92,7 +92,7 @@ async def test_a_client_that_stalls_does_not_hold_up_the_stop(
             second.process.terminate()
             async with asyncio.timeout(BODY_SECONDS_MAX + STALL_SECONDS_MAX):
                 head = await reader.readuntil(b"\r\n")
-                assert await second.process.wait() == 0
+                assert await second.ended() == 0
         assert head.startswith(b"HTTP/1.1 408 ")
         writer.close()
         idle[1].close()

@@ -23,7 +23,7 @@ NEW_PAYMENT = """
 INSERT INTO payments (legal_entity_id, payment_id, version, status, amount_minor, captured_minor,
   currency, merchant_reference, metadata, attempt_no, not_after, gateway_key_seed, digest_salt,
   created_at, updated_at)
-VALUES ($1, $2, 1, 'processing', 1, 0, 'EUR', $3, '{}', 0, $4, $5, $5, $4, $4)
+VALUES ($1, $2, 1, 'processing', 1, 0, 'EUR', $3, '{}', 1, $4, $5, $5, $4, $4)
 """
 NEW_KEY = "INSERT INTO idempotency_keys VALUES ($1, $2, 'payments.create', $3, $4, $5)"
 NEW_REFERENCE = "INSERT INTO merchant_references VALUES ($1, $2, $3)"
@@ -32,7 +32,7 @@ INSERT INTO attempts (legal_entity_id, payment_id, attempt_no, kind, state, gate
   gateway_account_id, gateway_key, staged, amount_minor, currency, parameters, opened_at)
 VALUES ($1, $2, 1, 'sale', 'open', 'stripe', $3, 'k', true, 1, 'EUR', '{}', $4)
 """
-NEW_JOB = "INSERT INTO jobs VALUES ($1, $2, $3, $4, 0, 0)"
+NEW_JOB = "INSERT INTO jobs (legal_entity_id, payment_id, bucket, run_at) VALUES ($1, $2, $3, $4)"
 NEW_EVENT = "INSERT INTO events VALUES ($1, $2, 1, 'payment.accepted', 'test', $3, $4, '')"
 
 

@@ -6,11 +6,13 @@ from uuid import UUID
 import asyncpg
 
 from strongroom.clock import monotonic_seconds
-from strongroom.database import reading, statements
+from strongroom.database import UNREACHABLE, reading, statements
 from strongroom.gateways.port import Account
 
 SQL: Final = statements("strongroom.gateways", "accounts.sql")
 KEPT_SECONDS: Final = 5.0
+STALE_SECONDS: Final = 300.0
+"""How old an account may be while the database is away; it holds references, no permission."""
 KEPT_MAX: Final = 10_000
 
 
@@ -47,8 +49,13 @@ class Accounts:
         now = monotonic_seconds()
         if kept is not None and now - kept[0] < KEPT_SECONDS:
             return kept[1]
-        async with reading(self._pool, [legal_entity_id]) as connection:
-            rows = await connection.fetch(SQL["accounts_of"], legal_entity_id)
+        try:
+            async with reading(self._pool, [legal_entity_id]) as connection:
+                rows = await connection.fetch(SQL["accounts_of"], legal_entity_id)
+        except UNREACHABLE:
+            if kept is None or now - kept[0] > STALE_SECONDS:
+                raise
+            return kept[1]
         accounts = [
             (
                 Account(

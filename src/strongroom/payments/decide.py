@@ -47,6 +47,7 @@ SAME_KEY_WINDOW: Final = timedelta(hours=20)
 """Stripe may forget a key after 24 h (docs.stripe.com/api/idempotent_requests)."""
 ATTEMPTS_MAX: Final = 20
 HAS_ATTEMPT: Final[frozenset[Status]] = frozenset({"requires_action", "outcome_unknown"})
+RESENDS_MAX: Final = 3
 RETRY_SECONDS: Final = (1, 2, 4, 8, 15, 30)
 """Waits between looks and sends; the last one repeats."""
 POLL_SECONDS: Final = (1, 1, 2, 2, 3, 5, 8, 15)
@@ -268,7 +269,8 @@ def _not_sent(payment: Payment, answer: NotSent, answered: Answered, now: dateti
         return Decision(changed, _later(answered, now), "attempt.abandoned", "not_sent")
     if now >= payment.not_after:
         return _close(payment, now, "canceled", "not_sent_in_time", None, CancelObject())
-    if not same_key or answered.tries > len(RETRY_SECONDS):
+    if not same_key or (payment.status == "outcome_unknown" and answered.tries > RESENDS_MAX):
+        # Not by this key: what the gateway stored under it would only be repeated.
         return _close(payment, now, "new_attempt", answer.why, None, CancelObject())
     if answered.asked != "look":
         return Decision(payment, _later(answered, now))

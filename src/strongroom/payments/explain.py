@@ -54,7 +54,7 @@ def _story(history: History) -> list[tuple[datetime, str, str]]:
         detail += [f"{name}={payload[name]}" for name in _SHOWN if payload.get(name) is not None]
         if "attempt" in payload:
             number, state = payload["attempt"]["no"], payload["attempt"]["state"]
-            detail.append(f"attempt={number}:{state}")
+            detail.append(f"attempt={number}" + (f":{state}" if state else ""))
         if payload.get("idempotency_key"):
             detail.append(f"idempotency_key={payload['idempotency_key']}")
         if event["kind"] == "attempt.answered_late" and "call" in payload:

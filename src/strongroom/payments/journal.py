@@ -71,7 +71,7 @@ def payload_of(
     if attempt is not None:
         content["attempt"] = {
             "no": attempt.attempt_no,
-            "state": decision.attempt_state or attempt.state,
+            "state": decision.attempt_state,
             "gateway_object_id": attempt.gateway_object_id,
             "opened_at": attempt.opened_at,
         }
