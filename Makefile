@@ -54,86 +54,10 @@ clean: ## remove the virtual environment and caches; data in .strongroom stays
 	@test ! -e .strongroom || echo 'Kept: .strongroom (your data). Remove it by hand if you mean it.'
 
 install:
-	@$(call installed,requirements.lock,runtime)
+	@tools/install requirements.lock runtime '$(PYTHON)'
 
 install-dev:
-	@$(call installed,requirements-dev.lock,dev)
-
-# $(call installed,LOCK,KIND): .venv holds what LOCK says.
-#
-# .venv/.stamp-KIND keeps what the environment was made from: the lock's and pyproject's content
-# and the place (a moved clone has scripts that point to nowhere). Equal: nothing to do. The dev
-# environment holds the runtime's packages, so its stamp is written for both.
-define installed
-stamp="$$( { pwd; cat $(1) pyproject.toml; } | sha256sum )"; \
-if [ "$$(cat .venv/.stamp-$(2) 2>/dev/null)" = "$$stamp" ] && .venv/bin/python -IS -c '' 2>/dev/null; \
-then exit 0; fi; \
-set -e; \
-exec 9>.make-lock; ! command -v flock >/dev/null || flock 9; \
-if [ "$$(cat .venv/.stamp-$(2) 2>/dev/null)" = "$$stamp" ] && .venv/bin/python -IS -c '' 2>/dev/null; \
-then exit 0; fi; \
-if [ -z "$$HOME" ] || [ ! -w "$$HOME" ]; then export HOME="$$PWD/.venv" PIP_NO_CACHE_DIR=1; fi; \
-place="$$(cat .venv/.place 2>/dev/null || pwd)"; \
-if [ "$$place" != "$$PWD" ] || ! .venv/bin/python -m pip --version >/dev/null 2>&1; then \
-  python=; \
-  for candidate in '$(PYTHON)' $(if $(filter python3,$(PYTHON)),python3.13 python3.12 python3.11); do \
-    if "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; \
-    then python="$$candidate"; break; fi; \
-  done; \
-  if [ -z "$$python" ]; then \
-    echo 'Strongroom needs Python 3.11 or later and found none: $(PYTHON) is' \
-      "$$('$(PYTHON)' --version 2>&1 | head -n 1)." >&2; \
-    echo 'On Debian or Ubuntu: apt-get install python3-venv make' >&2; \
-    echo 'Elsewhere: make PYTHON=/path/to/python3' >&2; exit 1; \
-  fi; \
-  if ! "$$python" -c 'import venv, ensurepip' 2>/dev/null; then \
-    echo "$$python cannot make virtual environments: its venv module is missing." >&2; \
-    echo 'On Debian or Ubuntu: apt-get install python3-venv make' >&2; exit 1; \
-  fi; \
-  echo "==> making .venv with $$("$$python" --version 2>&1)"; \
-  rm -rf .venv; "$$python" -m venv .venv; \
-fi; \
-pwd >.venv/.place; \
-total=$$(grep -c '^[a-z0-9].*==' $(1)); count=0; \
-echo "==> installing $$total packages from $(1), each checked by its hash"; \
-.venv/bin/python -m pip install --progress-bar off --require-hashes --only-binary :all: -r $(1) 2>&1 \
-| { log=.venv/install.log; : >$$log; started=$$SECONDS; \
-  while IFS= read -r line; do \
-    printf '%s\n' "$$line" >>$$log; \
-    case "$$line" in \
-      Collecting*|'Requirement already'*) count=$$((count + 1)); name="$${line#Collecting }"; \
-        name="$${name#Requirement already satisfied: }"; name="$${name%% *}"; \
-        if [ -t 1 ]; then printf '\r\033[K    %d/%d %s' $$count $$total "$$name"; \
-        elif [ $$((count % 10)) = 0 ]; then printf '    %d/%d\n' $$count $$total; fi;; \
-      'Installing collected'*) [ ! -t 1 ] || printf '\r\033[K'; echo '    unpacking';; \
-      ERROR*|'    '*Expected*|'    '*Got*) [ ! -t 1 ] || printf '\r\033[K'; echo "    $$line" >&2;; \
-    esac; \
-  done; echo "    $$((SECONDS - started)) s"; } \
-|| { echo 'Installation failed; .venv/install.log has all of it.' >&2; exit 1; }; \
-.venv/bin/python -m pip install --quiet --no-index --no-deps --no-build-isolation -e . 9>&-; \
-printf '%s\n' "$$stamp" >.venv/.stamp-$(2); \
-if [ $(2) = dev ]; then \
-  { pwd; cat requirements.lock pyproject.toml; } | sha256sum >.venv/.stamp-runtime; fi
-endef
-
-# For who changes a dependency; the tool's own version is fixed, so a lock can be made again alike.
-compile = .venv-lock/bin/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras \
-  --build-deps-for editable --no-header --no-emit-index-url --no-emit-trusted-host \
-  --no-emit-find-links --no-emit-options --pip-args '--only-binary :all:'
+	@tools/install requirements-dev.lock dev '$(PYTHON)'
 
 lock: ## after a change of dependencies in pyproject.toml: write both lock files anew
-	@test -x .venv-lock/bin/pip-compile || { $(PYTHON) -m venv .venv-lock \
-	  && .venv-lock/bin/pip install --quiet pip-tools==7.6.2; }
-	@echo '==> resolving (minutes: the hash of every wheel is asked for)'
-	@for lock in requirements.lock requirements-dev.lock; do \
-	  extra=; about='What Strongroom runs on, and the build backend of its own package.'; \
-	  if [ $$lock = requirements-dev.lock ]; then \
-	    extra='--extra dev --constraint requirements.lock'; \
-	    about='Everything in requirements.lock, and what the tests and the lint need.'; fi; \
-	  grep -v '^#' $$lock >.venv-lock/$$lock || true; \
-	  $(compile) $$extra --output-file .venv-lock/$$lock pyproject.toml || exit 1; \
-	  { echo "# $$about"; \
-	    echo '# Made by `make lock` from pyproject.toml: do not edit. Wheels only, every file by its hash:'; \
-	    echo "#   pip install --require-hashes --only-binary :all: -r $$lock"; \
-	    grep -v 'considered to be unsafe' .venv-lock/$$lock; } >$$lock; \
-	done
+	@tools/lock '$(PYTHON)'
