@@ -28,6 +28,9 @@ from strongroom.work.worker import LEASE_OVER_DEADLINE, Worker
 
 API_CONNECTIONS: Final = 10
 """For reads and confirms; the accept writers have theirs beside them."""
+HEADER_MILLISECONDS_MAX: Final = 10_000
+DRAIN_SECONDS_MAX: Final = 32.0
+"""A little longer than `Prefer: wait` may ask for; a client that stalls is left behind then."""
 LISTEN_BACKLOG: Final = 2048
 HTTP_CONNECTIONS_MAX: Final = 10_000
 """Connections served at once; further ones wait in the backlog. Work is bounded by the queue."""
@@ -51,6 +54,7 @@ async def serve_api(home: Home, host: str, port: int) -> None:
     Raises ConfigurationError when the home or the database does not fit.
     """
     from granian.constants import Interfaces
+    from granian.http import HTTP1Settings
     from granian.server.embed import Server
 
     settings = home.settings()
@@ -84,6 +88,7 @@ async def serve_api(home: Home, host: str, port: int) -> None:
         log_enabled=False,
         backlog=LISTEN_BACKLOG,
         backpressure=HTTP_CONNECTIONS_MAX,
+        http1_settings=HTTP1Settings(header_read_timeout=HEADER_MILLISECONDS_MAX),
     )
     keys.start()
     waiting.start()
@@ -97,7 +102,7 @@ async def serve_api(home: Home, host: str, port: int) -> None:
     )
     health.draining = True
     server.stop()  # type: ignore[no-untyped-call]
-    await serving
+    await asyncio.wait({serving}, timeout=DRAIN_SECONDS_MAX)
     await acceptor.drain()
     await waiting.close()
     await keys.close()

@@ -20,7 +20,7 @@ from strongroom.ids import as_array_literal
 COMMAND_TIMEOUT_SECONDS: Final = 5.0
 CONNECT_TIMEOUT_SECONDS: Final = 5.0
 LOCK_TIMEOUT: Final = "3s"
-IDLE_IN_TRANSACTION_TIMEOUT: Final = "15s"
+IDLE_IN_TRANSACTION_TIMEOUT: Final = "8s"
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
@@ -50,8 +50,12 @@ UNREACHABLE: Final = (
     asyncpg.QueryCanceledError,
     asyncpg.LockNotAvailableError,
     asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.ObjectNotInPrerequisiteStateError,
 )
-"""The database did not answer, or not in time: nothing is known about what was asked of it."""
+"""The database did not answer, or not in time, or cannot write now: nothing is known about what
+was asked of it, and the same may be asked again."""
 
 
 @cache

@@ -18,7 +18,7 @@ PORTS: Final = ("gateways", "banks")
 ADAPTERS: Final = frozenset({"stripe", "braintree", "plaid", "yodlee"})
 """The folders below a port."""
 
-PURE: Final = ("payments.states", "payments.decide", "log.tree", "money")
+PURE: Final = ("payments.states", "payments.decide", "payments.late", "log.tree", "money")
 PURE_MAY_IMPORT: Final = (*PURE, "errors")
 IO_MODULES: Final = frozenset(
     "asyncio asyncpg aiohttp braintree concurrent granian http httpx io litestar logging "

@@ -121,7 +121,7 @@ moments = st.sampled_from(
 payments = st.builds(
     payment,
     status=st.sampled_from(STATUSES),
-    attempt_no=st.integers(0, 21),
+    attempt_no=st.integers(1, 21),
     closing=st.sampled_from(CLOSINGS),
     closing_reason=st.sampled_from([None, "insufficient_funds"]),
     review=st.sampled_from([None, "amount_mismatch"]),

@@ -52,7 +52,7 @@ ACTION = ActionRequired({"type": "redirect_to_url", "url": "https://bank.example
 
 def all_payments() -> Iterator[Payment]:
     for status, closing, review, number in product(
-        STATUSES, CLOSINGS, (None, "amount_mismatch"), (0, 1, ATTEMPTS_MAX)
+        STATUSES, CLOSINGS, (None, "amount_mismatch"), (1, ATTEMPTS_MAX, ATTEMPTS_MAX + 1)
     ):
         yield payment(status=status, closing=closing, review=review, attempt_no=number)
 
@@ -124,6 +124,8 @@ def test_a_closing_payment_ends_when_the_gateway_canceled(closing, becomes, rele
     assert made.payment.status == becomes
     assert made.payment.closing is None
     assert made.effect == (Rest(release=True) if released else Schedule(SOON))
+    assert made.payment.attempt_no == (2 if closing == "new_attempt" else 1)
+    assert (made.kind == "attempt.abandoned") == (closing == "new_attempt")
 
 
 @pytest.mark.parametrize("closing", ["failed", "canceled", "new_attempt"])
@@ -144,19 +146,44 @@ def test_a_closing_payment_waits_for_certainty(closing, answer):
 @pytest.mark.parametrize(
     ("one", "now", "effect"),
     [
-        (None, SOON, Schedule(SOON)),  # there is one, but it was not read
-        (attempt(state="canceled"), SOON, Open(2)),
-        (attempt(state="not_sent"), SOON, Open(2)),
+        (None, SOON, Open(1)),
+        # What counts is never given up without the number rising; if it were, it is looked at.
+        (attempt(state="canceled"), SOON, Look()),
+        (attempt(state="not_sent"), SOON, Look()),
         (attempt(gateway_object_id=None), SOON, Send()),
         (attempt(), SOON, Look()),
         (attempt(state="unknown"), NOT_AFTER, Look()),
         (attempt(gateway_object_id=None, staged=False), SOON, Look()),
         (attempt(gateway_object_id=None), NOT_AFTER, Rest(release=True)),
-        (None, NOT_AFTER, Schedule(NOT_AFTER)),
+        (None, NOT_AFTER, Rest(release=True)),
     ],
 )
 def test_what_is_due_while_processing(one, now, effect):
     assert decide(payment(), Due(one), now).effect == effect
+
+
+def test_opening_an_attempt_leaves_the_payment_as_it_is():
+    before = payment(attempt_no=3)
+    made = decide(before, Due(None), SOON)
+    assert made.payment is before
+    assert (made.effect, made.kind, made.attempt_state) == (Open(3), None, None)
+
+
+@pytest.mark.parametrize("now", [SOON, NOT_AFTER])
+@pytest.mark.parametrize(
+    "before",
+    [
+        payment(closing="failed"),
+        payment(closing="canceled"),
+        payment(closing="new_attempt"),
+        payment(status="requires_action"),
+        payment(status="outcome_unknown"),
+    ],
+)
+def test_nothing_is_said_of_a_payment_whose_attempt_was_not_read(before, now):
+    made = decide(before, Due(None), now)
+    assert made.payment is before
+    assert made.effect == Schedule(now)
 
 
 @pytest.mark.parametrize(
@@ -178,11 +205,13 @@ def test_what_is_due_in_other_statuses(status, now, effect, becomes):
 
 @pytest.mark.parametrize(("now", "effect"), [(SOON, Open(1)), (NOT_AFTER, Rest(release=True))])
 def test_the_first_attempt_opens_only_in_time(now, effect):
-    assert decide(payment(attempt_no=0), Due(None), now).effect == effect
+    assert decide(payment(), Due(None), now).effect == effect
 
 
 def test_attempts_are_bounded():
-    made = decide(payment(attempt_no=ATTEMPTS_MAX), Due(attempt(state="canceled")), SOON)
+    last = decide(payment(attempt_no=ATTEMPTS_MAX), Due(None), SOON)
+    assert last.effect == Open(ATTEMPTS_MAX)
+    made = decide(payment(attempt_no=ATTEMPTS_MAX + 1), Due(None), SOON)
     assert (made.payment.status, made.payment.status_reason) == ("failed", "gateway_unavailable")
 
 
@@ -220,8 +249,19 @@ def test_an_object_that_was_not_made_ends_the_attempt_unless_another_sender_made
     ended = decide(made.payment, Due(none), SOON)
     assert (ended.payment.status, ended.payment.closing) == (becomes, None)
     assert ended.effect == effect
+    assert ended.payment.attempt_no == (2 if becomes == "processing" else 1)
+    assert ended.attempt_state == ("not_sent" if becomes == "processing" else "declined")
     # Its id was committed by another sender, which may have confirmed it.
     assert decide(made.payment, Due(attempt()), SOON).effect == CancelObject()
+
+
+def test_what_was_certainly_not_sent_at_once_is_abandoned():
+    """A gateway that makes no object first: the next attempt is the one that counts."""
+    one = attempt(gateway_object_id=None, staged=False)
+    made = decide(payment(), answered(NotSent("rate_limited"), one, asked="send"), SOON)
+    assert (made.payment.status, made.payment.attempt_no) == ("processing", 2)
+    assert (made.kind, made.attempt_state) == ("attempt.abandoned", "not_sent")
+    assert decide(made.payment, Due(None), SOON).effect == Open(2)
 
 
 def test_an_unknown_that_no_look_can_end_goes_to_a_person():
@@ -285,6 +325,6 @@ def test_what_a_caller_may_not_ask(status, happening, now, code):
 
 
 def test_an_instrument_is_sent_at_once():
-    before = payment(status="requires_payment_method", gateway=None, attempt_no=0)
+    before = payment(status="requires_payment_method", gateway=None)
     made = decide(before, brought(), SOON)
     assert (made.payment.status, made.effect) == ("processing", Schedule(SOON))

@@ -25,6 +25,7 @@ from strongroom.payments.states import (
     InstrumentBrought,
     Mismatched,
     NotPossible,
+    NotSent,
     Open,
     Payment,
     Rest,
@@ -85,16 +86,46 @@ def a_review_stops_everything(before: Payment, _: Happening, __: datetime, made:
     return True
 
 
-def a_new_attempt_needs_a_closed_one(
+def a_new_attempt_needs_that_none_counts_yet(
     before: Payment, happening: Happening, __: datetime, made: Decision
 ) -> bool:
     if not isinstance(made.effect, Open):
         return False
     assert isinstance(happening, Due)
-    one = happening.attempt
-    assert before.attempt_no == 0 if one is None else one.state in ("canceled", "not_sent")
-    assert before.status == "processing"
-    assert made.payment.attempt_no == before.attempt_no + 1 == made.effect.attempt_no
+    assert happening.attempt is None
+    assert (before.status, before.closing, before.review) == ("processing", None, None)
+    assert made.payment is before
+    assert made.effect.attempt_no == before.attempt_no <= ATTEMPTS_MAX
+    return True
+
+
+def the_number_rises_only_past_a_closed_attempt(
+    before: Payment, happening: Happening, _: datetime, made: Decision
+) -> bool:
+    if made.payment.attempt_no == before.attempt_no:
+        assert made.kind != "attempt.abandoned"
+        return False
+    assert made.payment.attempt_no == before.attempt_no + 1
+    assert made.kind == "attempt.abandoned"
+    assert (made.payment.status, made.payment.closing) == ("processing", None)
+    assert isinstance(made.effect, Schedule)
+    match happening:
+        case Answered(attempt=one, answer=Canceled()):
+            assert before.closing == "new_attempt"
+            assert made.attempt_state == "canceled"
+        case Answered(attempt=one, answer=NotSent()):
+            assert not one.staged
+            assert one.gateway_object_id is None
+            assert made.attempt_state == "not_sent"
+        case Due(attempt=one) if one is not None:
+            assert before.closing == "new_attempt"
+            assert one.staged
+            assert one.gateway_object_id is None
+            assert made.attempt_state == "not_sent"
+        case _:
+            raise AssertionError(happening)
+    if isinstance(happening, Answered):
+        assert one.attempt_no == before.attempt_no
     return True
 
 
@@ -138,7 +169,7 @@ def money_is_captured_by_success_only(
 
 
 def failed_and_canceled_need_proof(
-    before: Payment, happening: Happening, _: datetime, made: Decision
+    before: Payment, happening: Happening, now: datetime, made: Decision
 ) -> bool:
     if before.status in FINAL or made.payment.status not in ("failed", "canceled"):
         return False
@@ -146,13 +177,15 @@ def failed_and_canceled_need_proof(
         case Answered(answer=Canceled()):
             pass
         case Due(attempt=None):
-            assert before.attempt_no == 0
+            assert before.status in ("processing", "requires_payment_method")
+            assert before.closing is None
+            assert now >= before.not_after or before.attempt_no > ATTEMPTS_MAX
         case Answered(answer=Declined(object_open=still_open)):
             assert not still_open
         case Due(attempt=one):
             never_confirmed = one.staged and one.gateway_object_id is None
             nothing_sent = before.status == "requires_payment_method"
-            assert one.state in ("canceled", "not_sent") or never_confirmed or nothing_sent
+            assert never_confirmed or nothing_sent
         case _:
             raise AssertionError(happening)
     assert before.status != "outcome_unknown" or isinstance(happening, Answered)
@@ -200,7 +233,8 @@ RULES = (
     version_grows_exactly_with_change,
     the_end_is_left_by_freezing_only,
     a_review_stops_everything,
-    a_new_attempt_needs_a_closed_one,
+    a_new_attempt_needs_that_none_counts_yet,
+    the_number_rises_only_past_a_closed_attempt,
     nothing_is_sent_too_late,
     sent_again_only_under_the_same_key,
     a_freed_reference_can_charge_no_more,
@@ -242,7 +276,7 @@ def test_the_rules_hold_for_every_combination_and_each_has_something_to_say():
     applied: Counter[str] = Counter()
     every = list(every_happening())
     for status, closing, review, number in product(
-        STATUSES, CLOSINGS, (None, "amount_mismatch"), (0, 1, ATTEMPTS_MAX)
+        STATUSES, CLOSINGS, (None, "amount_mismatch"), (1, ATTEMPTS_MAX, ATTEMPTS_MAX + 1)
     ):
         before = payment(status=status, closing=closing, review=review, attempt_no=number)
         for happening, now in product(every, (START, NOT_AFTER, LATER)):

@@ -11,26 +11,30 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from msgspec.structs import replace
 
 from strongroom.payments.states import FINAL, Answered, Call, Declined
-from tests.unit.world import CARDS, FAULTS, FakeGateway, World
+from tests.unit.world import CARDS, FAULTS, FakeGateway, Job, World
 
 ROUNDS_MAX = 400
 STALLED_MAX = 4
+CAN_CHARGE = ("requires_action", "processing", "succeeded")
 
 
 def finish(world: World) -> None:
     """From now on all answer, nobody dies, and time passes."""
+    if world.claiming is not None:
+        world.end_claim()
     for _ in range(ROUNDS_MAX):
-        if world.run_at is None and not world.senders:
+        if world.job is None and not world.senders:
             break
         world.claim()
         while world.senders:
             world.step(world.senders[0], "none")
         world.pass_time(30)
         world.gateway.network_decides()
-    for _, answer in world.late:
-        world.settle(answer)
+    for answer, lease in world.late:
+        world.settle(answer, lease)
 
 
 class OnePayment(RuleBasedStateMachine):
@@ -48,6 +52,16 @@ class OnePayment(RuleBasedStateMachine):
     @rule()
     def claim(self) -> None:
         self.world.claim()
+
+    @precondition(lambda self: len(self.world.senders) < STALLED_MAX)
+    @rule()
+    def begin_claim(self) -> None:
+        self.world.begin_claim()
+
+    @precondition(lambda self: self.world.claiming)
+    @rule()
+    def end_claim(self) -> None:
+        self.world.end_claim()
 
     @precondition(lambda self: self.world.senders)
     @rule(data=st.data(), fault=st.sampled_from(FAULTS), heard=st.booleans())
@@ -72,7 +86,7 @@ class OnePayment(RuleBasedStateMachine):
     def late_answer(self, data: st.DataObject) -> None:
         heard = data.draw(st.sampled_from(self.world.late))
         self.world.late.remove(heard)
-        self.world.settle(heard[1])
+        self.world.settle(*heard)
 
     @rule(seconds=st.sampled_from([1, 5, 30, 30, 900, 3600, 21 * 3600, -60]))
     def time_passes(self, seconds: int) -> None:
@@ -103,8 +117,24 @@ class OnePayment(RuleBasedStateMachine):
 
     @invariant()
     def something_is_planned_until_the_end(self) -> None:
-        if self.world.run_at is None:
+        if self.world.job is None:
             assert self.world.payment.status in FINAL
+
+    @invariant()
+    def at_most_one_attempt_is_open_at_the_gateway(self) -> None:
+        intents = self.world.gateway.intents.values()
+        assert sum(intent.status in CAN_CHARGE for intent in intents) <= 1
+
+    @invariant()
+    def no_new_attempt_while_the_one_before_may_be_open(self) -> None:
+        world = self.world
+        for number, one in world.attempts.items():
+            assert number <= world.payment.attempt_no
+            if number < world.payment.attempt_no:
+                assert one.state in ("canceled", "not_sent")
+                made = world.gateway.intents.get(one.gateway_object_id or "")
+                assert made is None or made.status == "canceled"
+                assert (one.state == "not_sent") == (one.gateway_object_id is None)
 
     def teardown(self) -> None:
         world = self.world
@@ -165,13 +195,61 @@ def test_the_world_can_charge_twice_when_a_rule_is_broken():
     world.claim()
     for _ in range(3):
         world.step(world.senders[0], "none")
-    world.payment = type(world.payment)(**{
-        name: getattr(world.payment, name) for name in world.payment.__struct_fields__
-    } | {"attempt_no": 0, "status": "processing"})  # fmt: skip
-    world.attempts, world.run_at, world.senders = {}, world.now, []
-    world.gateway.keys.clear()
+    # The number rises though the first attempt is open.
+    world.payment = replace(world.payment, attempt_no=2)
+    world.job, world.senders = Job(world.now, tries=1), []
     world.claim()
     for _ in range(3):
         world.step(world.senders[0], "none")
-    with pytest.raises(AssertionError):
-        machine.at_most_one_charge()
+    for broken in (
+        machine.at_most_one_charge,
+        machine.at_most_one_attempt_is_open_at_the_gateway,
+        machine.no_new_attempt_while_the_one_before_may_be_open,
+    ):
+        with pytest.raises(AssertionError):
+            broken()
+
+
+def test_what_was_opened_before_all_the_same_is_left_to_the_next_claim():
+    """A job that was made anew does not know that its payment was claimed before."""
+    world = World()
+    world.claim()
+    for _ in range(3):
+        world.step(world.senders[0], "none")
+    world.senders, world.job = [], Job(world.now)
+    world.claim()
+    assert (world.senders, world.attempts[1].gateway_object_id) == ([], "pi_1")
+    finish(world)
+    assert (world.payment.status, world.gateway.charges()) == ("succeeded", 1)
+
+
+def test_a_claim_gives_up_no_attempt_that_got_an_id_meanwhile():
+    world = World()
+    world.claim()
+    first = world.senders[0]
+    world.step(first, "none")
+    world.pass_time(16 * 60)
+    assert world.begin_claim()
+    world.step(first, "none")  # its id is committed while the other one decides to cancel
+    world.end_claim()
+    assert (world.payment.status, world.senders) == ("processing", [])
+    finish(world)
+    assert (world.payment.status, world.gateway.charges()) == ("canceled", 0)
+
+
+def test_an_answer_without_the_lease_does_not_plan_for_the_one_who_has_it():
+    world = World(gateway=FakeGateway("slow"))
+    world.claim()
+    slow = world.senders[0]
+    for _ in range(3):
+        world.step(slow, "none")
+    world.pass_time(26)
+    world.claim()
+    held = world.job
+    world.step(slow, "none")
+    assert world.job == held
+    other = world.senders[0]
+    world.step(other, "none")
+    world.step(other, "none")
+    assert not world.job.held
+    assert world.job.run_at < held.run_at

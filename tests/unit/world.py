@@ -5,6 +5,7 @@ database and the senders do step by step what payments/engine.py and work/worker
 test can stop any of them between any two steps.
 """
 
+import dataclasses
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -121,6 +122,27 @@ class FakeGateway:
                 self._charge(intent)
 
 
+@dataclass(frozen=True)
+class Job:
+    """The payment's row in jobs: who has it until when."""
+
+    run_at: datetime
+    held: bool = False
+    lease: int = 0
+    tries: int = 0
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim's open transaction: the job's row is locked, payment and attempt were read."""
+
+    payment: Payment
+    attempt: Attempt | None
+    before: Job
+    now: datetime
+    steady: float
+
+
 @dataclass
 class Sender:
     """A worker's task for a claimed payment: where it stands between two steps."""
@@ -129,6 +151,7 @@ class Sender:
     attempt: Attempt
     effect: Effect
     tries: int
+    lease: int
     lease_ends: float
     answer: Answered | None = None
     made_id: str | None = None
@@ -139,16 +162,15 @@ class World:
     """The rows of one payment, and who acts on them."""
 
     gateway: FakeGateway = field(default_factory=FakeGateway)
-    payment: Payment = field(
-        default_factory=lambda: payment(version=1, attempt_no=0, instrument_token="pm")
-    )
+    payment: Payment = field(default_factory=lambda: payment(version=1, instrument_token="pm"))
     attempts: dict[int, Attempt] = field(default_factory=dict)
-    run_at: datetime | None = START
-    tries: int = 0
+    job: Job | None = field(default_factory=lambda: Job(START))
+    claiming: Claim | None = None
     now: datetime = START
     steady: float = 0.0
     senders: list[Sender] = field(default_factory=list)
-    late: list[tuple[Payment, Answered]] = field(default_factory=list)
+    late: list[tuple[Answered, int]] = field(default_factory=list)
+    waiting: list[tuple[Effect, int, datetime]] = field(default_factory=list)
     released: bool = False
 
     def pass_time(self, seconds: float) -> None:
@@ -156,27 +178,63 @@ class World:
         self.steady += max(seconds, 0.0)
 
     def claim(self) -> None:
-        """Phase one, as Engine.claim."""
-        if self.run_at is None or self.run_at > self.now:
-            return
-        self.run_at, self.tries = self.now + LEASE, self.tries + 1
-        before, one = self.payment, self.attempts.get(self.payment.attempt_no)
-        made = decide(before, Due(one), self.now)
-        effect = made.effect
-        self._write(before, made, one)
+        """Phase one, as Engine.claim, with nobody in between."""
+        if self.begin_claim():
+            self.end_claim()
+
+    def begin_claim(self) -> bool:
+        """Takes the job and reads; others act until end_claim writes."""
+        job = self.job
+        if self.claiming is not None or job is None or job.run_at > self.now:
+            return False
+        self.job = Job(self.now + LEASE, held=True, lease=job.lease + 1, tries=job.tries + 1)
+        # What was never claimed before is not looked for.
+        one = self.attempts.get(self.payment.attempt_no) if self.job.tries > 1 else None
+        self.claiming = Claim(self.payment, one, job, self.now, self.steady)
+        return True
+
+    def end_claim(self) -> None:
+        """Writes what the claim decided on what it read; takes all back when that has changed."""
+        claim, self.claiming = self.claiming, None
+        job = self.job
+        assert claim is not None
+        assert job is not None
+        made = decide(claim.payment, Due(claim.attempt), claim.now)
+        if self._holds_still(claim, made):
+            self._write(claim.payment, made, claim.attempt, job.lease, claim.now)
+            self._begin_to_send(claim, made, job)
+        else:
+            self.job = claim.before
+        waiting, self.waiting = self.waiting, []
+        for effect, lease, at in waiting:  # they waited for the job's row
+            self._plan(effect, lease, at)
+
+    def _holds_still(self, claim: Claim, made: Decision) -> bool:
+        if made.payment is not claim.payment and self.payment.version != claim.payment.version:
+            return False
+        if made.attempt_state != "not_sent" or claim.attempt is None:
+            return True
+        return self.attempts[claim.attempt.attempt_no].gateway_object_id is None
+
+    def _begin_to_send(self, claim: Claim, made: Decision, job: Job) -> None:
+        effect, one = made.effect, claim.attempt
         if isinstance(effect, Open):
+            assert made.payment is claim.payment
+            if effect.attempt_no in self.attempts:
+                return  # opened before all the same: left to the next claim
             one = attempt(
                 attempt_no=effect.attempt_no,
                 gateway_key=f"key_{effect.attempt_no}",
                 gateway_object_id=None,
-                opened_at=self.now,
+                opened_at=claim.now,
             )
             self.attempts[effect.attempt_no] = one
             effect = Send()
         if isinstance(effect, Send | Look | CancelObject):
             assert one is not None
-            ends = self.steady + LEASE.total_seconds()
-            self.senders.append(Sender(self.payment, one, effect, self.tries, ends))
+            ends = claim.steady + LEASE.total_seconds()
+            sender = Sender(made.payment, one, effect, job.tries, job.lease, ends)
+            self.senders.append(sender)
 
     def step(self, sender: Sender, fault: str, *, heard_commit: bool = True) -> None:
         """The sender's next step: commit an id, settle an answer, or call the gateway."""
@@ -190,11 +248,13 @@ class World:
             self._call(sender, fault)
 
     def _goes_on(self, sender: Sender) -> bool:
-        """The lease is looked at before a call; the call itself may come much later."""
+        """Lease and time are looked at before a call; the call itself may come much later."""
         over = self.steady + 10 > sender.lease_ends
         if over or not isinstance(sender.effect, Send | Look | CancelObject):
             self.senders.remove(sender)
             return False
+        if isinstance(sender.effect, Send) and self.now >= sender.payment.not_after:
+            sender.answer = self._answered(sender, NotSent("not_sent_in_time"), "send")
         return True
 
     def _prepare(self, sender: Sender, fault: str) -> None:
@@ -215,6 +275,7 @@ class World:
             and stored.gateway_object_id is None
             and row.status == "processing"
             and row.closing is None
+            and row.review is None
             and row.attempt_no == number
         )
         if wanted:
@@ -241,7 +302,7 @@ class World:
         )
         if heard is None:
             if told is not None:
-                self.late.append((sender.payment, self._answered(sender, _read(told), asked)))
+                self.late.append((self._answered(sender, _read(told), asked), sender.lease))
             sender.answer = self._answered(sender, Unknown("no_answer"), asked)
             return
         answer = _read(heard)
@@ -257,31 +318,48 @@ class World:
 
     def _settle(self, sender: Sender, heard_commit: bool) -> None:
         assert sender.answer is not None
-        made = self.settle(sender.answer)
+        made = self.settle(sender.answer, sender.lease)
         if not heard_commit:  # the same batch runs again
-            made = self.settle(sender.answer)
+            made = self.settle(sender.answer, sender.lease)
         sender.payment, sender.effect, sender.answer = made.payment, made.effect, None
         self._goes_on(sender)
 
-    def settle(self, answered: Answered) -> Decision:
+    def settle(self, answered: Answered, lease: int) -> Decision:
         """Phase three, as Engine.settle: against the row as it now is."""
         made = decide(self.payment, answered, self.now)
-        self._write(self.payment, made, answered.attempt)
+        stored = self.attempts[answered.attempt.attempt_no]
+        assert made.attempt_state != "not_sent" or stored.gateway_object_id is None
+        self._write(self.payment, made, answered.attempt, lease, self.now)
         return made
 
-    def _write(self, before: Payment, made: Decision, one: Attempt | None) -> None:
+    def _write(
+        self, before: Payment, made: Decision, one: Attempt | None, lease: int, at: datetime
+    ) -> None:
         if made.payment is not before:
-            assert made.payment.version == before.version + 1
+            assert made.payment.version == before.version + 1 == self.payment.version + 1
             self.payment = made.payment
+            if isinstance(made.effect, Rest) and made.effect.release:
+                self.released = True
+            if made.payment.review is not None:
+                self.released = False  # taken back
         if made.attempt_state and one is not None:
             number = one.attempt_no
             self.attempts[number] = replace(self.attempts[number], state=made.attempt_state)
-        match made.effect:
-            case Rest(release):
-                self.run_at = None
-                self.released = self.released or release
-            case Schedule(run_at) if self.run_at is not None:
-                self.run_at = run_at
+        self._plan(made.effect, lease, at)
+
+    def _plan(self, effect: Effect, lease: int, at: datetime) -> None:
+        """What is planned changes for the lease's holder, or when nobody holds it any more."""
+        if self.claiming is not None:
+            self.waiting.append((effect, lease, at))
+            return
+        job = self.job
+        if job is None:
+            return
+        match effect:
+            case Rest():
+                self.job = None
+            case Schedule(run_at) if job.lease == lease or not job.held or job.run_at <= at:
+                self.job = dataclasses.replace(job, run_at=run_at, held=False)
             case _:
                 pass
 
