@@ -1,20 +1,21 @@
 """Processes that a measurement starts; none of them outlives it."""
 
-import asyncio
 import contextlib
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from bench.load import Plan, Result
+from strongroom.local.children import api_processes
 from strongroom.local.ports import free_ports
-from strongroom.local.probes import answers_ok, printed_line
+from strongroom.local.probes import printed_line
 from strongroom.local.process import child_environment, spawn
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -80,14 +81,21 @@ def tail(log: Path) -> str:
 
 
 @contextlib.contextmanager
-def api(home: Path, module: Sequence[str] = API) -> Iterator[tuple[Process, int]]:
-    """The API of a home, with the port it listens on."""
+def api(home: Path, module: Sequence[str] = API) -> Iterator[tuple[list[Process], int]]:
+    """As many API processes as `strongroom up` starts, with the port that they share."""
     port = free_ports()
     arguments = [*module, "api", "--home", str(home), "--port", str(port)]
-    with program(
-        arguments, home / "logs" / "api.log", lambda: asyncio.run(answers_ok(port, "/readyz"))
-    ) as process:
-        yield process, port
+    with contextlib.ExitStack() as stack:
+        processes = []
+        for number in range(api_processes()):
+            log = home / "logs" / f"api-{number + 1}.log"
+            ready = partial(_is_serving, log)
+            processes.append(stack.enter_context(program(arguments, log, ready)))
+        yield processes, port
+
+
+def _is_serving(log: Path) -> bool:
+    return log.exists() and "api_ready" in tail(log)
 
 
 @contextlib.contextmanager

@@ -46,7 +46,7 @@ class Plan(Struct, kw_only=True):
     instrument: bool = True
     tally_file: str | None = None
     backlog_max: int | None = None
-    watched: dict[str, int] = {}
+    watched: dict[str, list[int]] = {}
 
 
 class Result(Struct, kw_only=True):
@@ -297,7 +297,7 @@ def _percentile_ms(ordered: list[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))] * 1000
 
 
-def _cpu(watched: dict[str, int]) -> dict[str, float]:
+def _cpu(watched: dict[str, list[int]]) -> dict[str, float]:
     own = resource.getrusage(resource.RUSAGE_SELF)
     return snapshot(watched) | {
         "load": own.ru_utime + own.ru_stime,

@@ -12,6 +12,7 @@ from bench.cluster import Deployment, Server, query
 from bench.load import Plan, Result
 from bench.process_times import snapshot
 from bench.tally import Tally
+from strongroom.local.children import api_processes
 from strongroom.local.ports import LOOPBACK
 
 CONNECTIONS: Final = 256
@@ -96,7 +97,9 @@ def unbatched(server: Server, lengths: Lengths) -> Outcome:
     found: dict[int, Result] = {}
     wrong: list[str] = []
     for count in UNBATCHED_WRITERS:
-        with server.deployment(accept_writers=count, accept_batch_max=1) as deployment:
+        with server.deployment(
+            accept_writers=count // api_processes(), accept_batch_max=1
+        ) as deployment:
             found[count], _, problems = _accept(
                 server, deployment, lengths.warm_up_seconds / 2, lengths.unbatched_seconds
             )
@@ -120,7 +123,7 @@ def _accept(
     seconds: float,
     module: Sequence[str] = API,
 ) -> tuple[Result, dict[str, float], list[str]]:
-    with api(deployment.home, module) as (process, port):
+    with api(deployment.home, module) as (serving, port):
         result = load(
             deployment.home,
             Plan(
@@ -130,10 +133,11 @@ def _accept(
                 connections=CONNECTIONS,
                 warm_up_seconds=warm_up_seconds,
                 seconds=seconds,
-                watched={"api": process.pid, "postgres": server.pid},
+                watched={"api": [one.pid for one in serving], "postgres": [server.pid]},
             ),
         )
-        _check_alive(process.poll(), deployment, "api")
+        for one in serving:
+            _check_alive(one.poll(), deployment, "api")
     reads = rows_read(deployment, result.accepted)
     return result, reads, _failures(result) + audit(deployment, result.accepted)
 
@@ -158,14 +162,15 @@ def end_to_end(server: Server, lengths: Lengths) -> Outcome:
                     tally_file=str(tally_file),
                     backlog_max=BACKLOG_MAX,
                     watched={
-                        "api": serving.pid,
-                        "worker": working.pid,
-                        "postgres": server.pid,
+                        "api": [one.pid for one in serving],
+                        "worker": [working.pid],
+                        "postgres": [server.pid],
                     },
                 ),
             )
             _watch_settled(tally, result.accepted, working)
-            _check_alive(serving.poll(), deployment, "api")
+            for one in serving:
+                _check_alive(one.poll(), deployment, "api")
             _check_alive(working.poll(), deployment, "worker")
         reads = rows_read(deployment, result.accepted)
         wrong = _failures(result) + audit(deployment, result.accepted, settled=result.accepted)
@@ -187,7 +192,7 @@ def settle(server: Server, lengths: Lengths, module: Sequence[str] = WORKER) -> 
         tally_file = home / "tally"
         tally = Tally.create(tally_file)
         with worker(home, [*module, str(home), str(tally_file)]) as process:
-            watched = {"worker": process.pid, "postgres": server.pid}
+            watched = {"worker": [process.pid], "postgres": [server.pid]}
             before = snapshot(watched)
             seen = _watch_settled(tally, count, process)
             used = snapshot(watched)

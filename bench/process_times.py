@@ -36,12 +36,12 @@ def machine_seconds() -> float:
     return (user + nice + system + irq + softirq + steal) / _TICKS_PER_SECOND
 
 
-def snapshot(watched: dict[str, int]) -> dict[str, float]:
-    """CPU seconds by name; `name:loop` is the process's first thread."""
-    found = {name: cpu_seconds(pid) for name, pid in watched.items()}
+def snapshot(watched: dict[str, list[int]]) -> dict[str, float]:
+    """CPU seconds by name; `name:loop` is the first threads of its processes."""
+    found = {name: sum(map(cpu_seconds, pids)) for name, pids in watched.items()}
     found |= {
-        f"{name}:loop": main_thread_seconds(pid)
-        for name, pid in watched.items()
+        f"{name}:loop": sum(map(main_thread_seconds, pids))
+        for name, pids in watched.items()
         if name != "postgres"
     }
     return found

@@ -51,10 +51,10 @@ def stripe_sdk(server: Server, lengths: Lengths) -> Outcome:
             charged = load(home, plan)
             with worker(home) as working:
                 seen = _watch_settled(deployment.owner_url, count)
-                memory = pss_mb([serving.pid, working.pid])
+                memory = pss_mb([*(one.pid for one in serving), working.pid])
                 details: dict[str, object] = {
                     "payments": count,
-                    "pss_api_mb": round(pss_mb([serving.pid]), 1),
+                    "pss_api_mb": round(pss_mb([one.pid for one in serving]), 1),
                     "pss_worker_mb": round(pss_mb([working.pid]), 1),
                     "requests_before": plain.accepted + charged.accepted,
                 }

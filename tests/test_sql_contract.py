@@ -34,17 +34,26 @@ GOLDEN_GRANTS = {
     ("strongroom_api", "strongroom.idempotency_keys"): "INSERT SELECT",
     ("strongroom_api", "strongroom.jobs"): "INSERT SELECT UPDATE",
     ("strongroom_api", "strongroom.merchant_references"): "INSERT SELECT",
-    ("strongroom_api", "strongroom.payments"): "INSERT SELECT UPDATE",
+    ("strongroom_api", "strongroom.payments"): "INSERT SELECT",
     ("strongroom_worker", "directory.deployment"): "SELECT",
     ("strongroom_worker", "directory.legal_entities"): "SELECT",
-    ("strongroom_worker", "strongroom.attempts"): "INSERT SELECT UPDATE",
+    ("strongroom_worker", "strongroom.attempts"): "INSERT SELECT",
     ("strongroom_worker", "strongroom.events"): "INSERT SELECT",
     ("strongroom_worker", "strongroom.gateway_accounts"): "SELECT",
-    ("strongroom_worker", "strongroom.idempotency_keys"): "DELETE SELECT",
     ("strongroom_worker", "strongroom.jobs"): "DELETE SELECT UPDATE",
-    ("strongroom_worker", "strongroom.merchant_references"): "DELETE SELECT",
-    ("strongroom_worker", "strongroom.payments"): "SELECT UPDATE",
+    ("strongroom_worker", "strongroom.merchant_references"): "DELETE INSERT SELECT",
+    ("strongroom_worker", "strongroom.payments"): "SELECT",
 }
+GOLDEN_COLUMN_GRANTS = {
+    ("strongroom_api", "strongroom.payments", "UPDATE"):
+        "gateway gateway_account_id instrument_token return_url status updated_at version",
+    ("strongroom_worker", "strongroom.attempts", "UPDATE"):
+        "calls decline gateway_object_id raw_code settled_at state",
+    ("strongroom_worker", "strongroom.payments", "UPDATE"):
+        "attempt_no captured_minor closing closing_reason next_action review status "
+        "status_reason updated_at version",
+}  # fmt: skip
+KEPT_FROM_WORKERS = ("api_keys", "idempotency_keys")
 
 
 # The text.
@@ -233,7 +242,26 @@ async def test_policies_read_their_setting_once(owner):
 async def test_grants_are_exactly_these(owner):
     rows = await owner.fetch(catalog.GRANTS)
     assert {(row["role"], row["table"]): " ".join(row["rights"]) for row in rows} == GOLDEN_GRANTS
-    assert await owner.fetch(catalog.COLUMN_GRANTS) == []
+    rows = await owner.fetch(catalog.COLUMN_GRANTS)
+    found = {(row["role"], row["table"], row["right"]): " ".join(row["columns"]) for row in rows}
+    assert found == GOLDEN_COLUMN_GRANTS
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "GRANT UPDATE (amount_minor) ON payments TO strongroom_worker",
+        "GRANT SELECT (status) ON payments TO PUBLIC",
+        "GRANT UPDATE (status) ON payments TO strongroom_api WITH GRANT OPTION",
+        "GRANT UPDATE ON payments TO strongroom_api",
+    ],
+)
+async def test_a_grant_too_many_is_seen(owner, bad):
+    before = (await owner.fetch(catalog.GRANTS), await owner.fetch(catalog.COLUMN_GRANTS))
+    await owner.execute("BEGIN")
+    await owner.execute(bad)
+    assert (await owner.fetch(catalog.GRANTS), await owner.fetch(catalog.COLUMN_GRANTS)) != before
+    await owner.execute("ROLLBACK")
 
 
 # The statements at work.
@@ -246,10 +274,10 @@ async def test_every_statement_prepares(owner, name):
 
 @pytest.mark.parametrize("table", text.ENTITY_TABLES)
 async def test_without_its_entity_a_process_sees_nothing(worker, owner, table):
-    if table == "api_keys":
+    if table in KEPT_FROM_WORKERS:
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await worker.fetch(f"SELECT FROM {table}")
-        return
+        await worker.execute("ROLLBACK; BEGIN; SET LOCAL ROLE strongroom_api")
     stranger = new_entity_id(MILLISECONDS)
     for setting in (str(stranger), ""):
         await worker.execute(f"SET LOCAL strongroom.legal_entities = '{setting}'")
@@ -290,6 +318,7 @@ def _values(name: str, sql: str) -> list[object]:
         "claim": [NOW, 128, NOW + timedelta(seconds=25)],
         "apply": ["worker"],
         "settle_attempts": [NOW, 50],
+        "reschedule": [NOW],
     }
     for index, value in enumerate(loose.get(name, [])):
         values[len(values) - len(loose[name]) + index] = value

@@ -16,6 +16,7 @@ from strongroom.database import connect_pool
 from strongroom.directory import check_mode
 from strongroom.gateways.accounts import Accounts
 from strongroom.gateways.port import Gateway
+from strongroom.gateways.stripe.money import refusal as stripe_refusal
 from strongroom.http.front_door import FrontDoor
 from strongroom.http.health import Health
 from strongroom.http.payments import PaymentOperations
@@ -38,6 +39,10 @@ WORKER_CONNECTIONS: Final = 6
 GC_THRESHOLD: Final = 20_000
 
 log = structlog.get_logger()
+
+
+AMOUNT_RULES: Final = {"stripe": stripe_refusal}
+"""By gateway, what it can take. The API needs no more of an adapter, and does not load the SDKs."""
 
 
 def gateways_of(settings: Settings) -> dict[str, Gateway]:
@@ -72,7 +77,7 @@ async def serve_api(home: Home, host: str, port: int) -> None:
         clock=clock,
         keys=keys,
         accounts=accounts,
-        gateways=gateways_of(settings),
+        amount_rules=AMOUNT_RULES,
         acceptor=acceptor,
         waiting=waiting,
         random_bytes=os.urandom,

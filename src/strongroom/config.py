@@ -29,7 +29,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     mode: Mode = "dev"
     api_url: str = "http://127.0.0.1:8080"
     gateway_deadline_seconds: float = 20.0
-    accept_writers: int = 2
+    accept_writers: int = 1
     accept_batch_max: int = 512
     worker_in_flight_max: int = 512
 

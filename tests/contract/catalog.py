@@ -98,9 +98,12 @@ GRANTS: Final = f"""
     WHERE n.nspname IN {OURS} AND x.grantee <> t.relowner GROUP BY 1, 2"""  # fmt: skip
 
 COLUMN_GRANTS: Final = f"""
-    SELECT a.attname::text FROM pg_attribute a JOIN pg_class t ON t.oid = a.attrelid
-    JOIN pg_namespace n ON n.oid = t.relnamespace
-    WHERE n.nspname IN {OURS} AND a.attacl IS NOT NULL"""
+    SELECT x.grantee::regrole::text AS role, n.nspname || '.' || t.relname AS "table",
+      x.privilege_type || CASE WHEN x.is_grantable THEN ' to hand on' ELSE '' END AS "right",
+      array_agg(a.attname ORDER BY a.attname)::text[] AS columns
+    FROM pg_attribute a JOIN pg_class t ON t.oid = a.attrelid
+    JOIN pg_namespace n ON n.oid = t.relnamespace, aclexplode(a.attacl) x
+    WHERE n.nspname IN {OURS} GROUP BY 1, 2, 3"""  # fmt: skip
 
 
 def reads_setting_per_row(expression: str | None) -> bool:

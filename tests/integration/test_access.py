@@ -115,6 +115,21 @@ class TestRowLevelSecurity:
             await worker.close()
 
 
+FIXED_IN_A_PAYMENT = (
+    "legal_entity_id", "payment_id", "amount_minor", "currency", "merchant_reference",
+    "description", "metadata", "not_after", "gateway_key_seed", "digest_salt", "created_at",
+)  # fmt: skip
+NOT_OF_THE_API = (
+    *FIXED_IN_A_PAYMENT, "captured_minor", "attempt_no", "review", "status_reason", "closing",
+    "closing_reason", "next_action",
+)  # fmt: skip
+NOT_OF_THE_WORKER = (
+    *FIXED_IN_A_PAYMENT, "gateway", "gateway_account_id", "instrument_token", "return_url",
+)  # fmt: skip
+FIXED_IN_AN_ATTEMPT = (
+    "legal_entity_id", "payment_id", "attempt_no", "kind", "gateway", "gateway_account_id",
+    "gateway_key", "staged", "amount_minor", "currency", "parameters", "opened_at",
+)  # fmt: skip
 FORBIDDEN = {
     "api": (
         "UPDATE events SET kind = 'other'",
@@ -124,6 +139,7 @@ FORBIDDEN = {
         "UPDATE events_2026_12 SET kind = 'other'",
         "DELETE FROM payments",
         "TRUNCATE payments",
+        *(f"UPDATE payments SET {column} = NULL" for column in NOT_OF_THE_API),
         "DELETE FROM idempotency_keys",
         "UPDATE idempotency_keys SET fingerprint = 'x'",
         "DELETE FROM merchant_references",
@@ -142,7 +158,13 @@ FORBIDDEN = {
         "DELETE FROM events",
         "DELETE FROM payments",
         "INSERT INTO payments DEFAULT VALUES",
+        *(f"UPDATE payments SET {column} = NULL" for column in NOT_OF_THE_WORKER),
         "DELETE FROM attempts",
+        *(f"UPDATE attempts SET {column} = NULL" for column in FIXED_IN_AN_ATTEMPT),
+        "SELECT FROM idempotency_keys",
+        "DELETE FROM idempotency_keys",
+        "INSERT INTO idempotency_keys DEFAULT VALUES",
+        "INSERT INTO jobs DEFAULT VALUES",
         "SELECT secret_digest FROM api_keys",
         "UPDATE gateway_accounts SET secret_file = 'other'",
         "UPDATE merchant_references SET merchant_reference = 'other'",
@@ -181,6 +203,25 @@ class TestRoles:
             await connection.execute("ROLLBACK")
         await connection.close()
         assert allowed == []
+
+    @pytest.mark.parametrize("login", LOGINS)
+    async def test_every_column_of_a_payment_is_either_theirs_or_refused(
+        self, login: str, deployment: Deployment
+    ) -> None:
+        refused = NOT_OF_THE_API if login == "api" else NOT_OF_THE_WORKER
+        connection = await asyncpg.connect(
+            deployment.url(login), server_settings={"search_path": "strongroom, directory"}
+        )
+        try:
+            await begin(connection, [deployment.ours.legal_entity_id])
+            [row] = await connection.fetch("SELECT * FROM payments")
+            theirs = [column for column in dict(row) if column not in refused]
+            changed = ", ".join(f"{column} = {column}" for column in theirs)
+            assert await connection.execute(f"UPDATE payments SET {changed}") == "UPDATE 1"
+            await connection.execute("ROLLBACK")
+        finally:
+            await connection.close()
+        assert set(refused) < set(dict(row))
 
     @pytest.mark.parametrize("login", LOGINS)
     async def test_own_nothing_and_have_no_powers(self, login: str, deployment: Deployment) -> None:

@@ -26,7 +26,9 @@ from strongroom.payments.states import (
     Canceled,
     Declined,
     Mismatched,
+    NotSent,
     Payment,
+    Pending,
     Unknown,
 )
 from tests.unit.examples import AMOUNT, ENTITY, payment
@@ -60,7 +62,6 @@ async def accepted(pool: asyncpg.Pool, clock: ShiftedClock, **fields: Any) -> Pa
     now = clock.now()
     one = payment(
         version=1,
-        attempt_no=0,
         created_at=now,
         updated_at=now,
         not_after=now + timedelta(minutes=15),
@@ -110,6 +111,13 @@ STORIES: dict[str, list[Answer]] = {
     "declined, canceled": [DECLINED, Canceled()],
     "canceled, then a late charge": [Canceled(), APPROVED],
     "another amount": [Mismatched(1, "EUR"), APPROVED],
+    "given up, then canceled": [NotSent("gateway_error", fresh_key=True), Canceled()],
+    "given up, canceled, then a late charge": [
+        NotSent("gateway_error", fresh_key=True),
+        Canceled(),
+        APPROVED,
+    ],
+    "under way, then approved": [Pending(), Unknown("no_answer"), Unknown("no_answer"), APPROVED],
 }
 
 
@@ -124,11 +132,12 @@ async def test_events_fold_to_the_row_and_carry_its_digest(pool, story):
     engine.start()
     [claimed] = await engine.claim(10)
     seen = claimed.payment
+    assert seen == one  # opening its attempt has left it alone
     sent = replace(claimed.attempt, gateway_object_id="pi_1")
-    for answer in STORIES[story]:
-        call = Call(operation="confirm", started_at=clock.now(), duration_ms=1.5, outcome="x")
+    for number, answer in enumerate(STORIES[story]):
+        call = Call(operation="confirm", started_at=clock.now(), duration_ms=number, outcome="x")
         answered = Answered(attempt=sent, answer=answer, call=call, asked="send", tries=1)
-        seen = (await engine.settle(seen, answered)).payment
+        seen = (await engine.settle(seen, answered, claimed.lease)).payment
     await engine.drain()
     history = await read_history(pool, ENTITY, one.payment_id)
     assert history is not None
@@ -141,9 +150,13 @@ async def test_events_fold_to_the_row_and_carry_its_digest(pool, story):
     for name, value in folded.items():
         assert getattr(history.payment, name) == value
     for name in set(_STATE_FIELDS) - set(folded):
-        assert getattr(history.payment, name) in (None, 0)
+        assert getattr(history.payment, name) == getattr(one, name)
     assert history.payment == seen
     assert bytes(history.events[-1]["row_digest"]) == history.payment.row_digest()
+    # Each call is told once: by its event, or by the attempt where no event was written.
+    told = [event["payload"]["call"] for event in history.events if "call" in event["payload"]]
+    told += [call for one in history.attempts for call in one["calls"]]
+    assert sorted(call["duration_ms"] for call in told) == list(range(len(STORIES[story])))
 
 
 async def test_payloads_are_canonical(pool):

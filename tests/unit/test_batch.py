@@ -7,18 +7,28 @@ import asyncpg
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
+from strongroom.errors import InvariantBroken
 from strongroom.work.batch import Batcher, OutcomeOfCommitUnknown, QueueFull, Refused
 
 Item = tuple[str, int]
+SECRET = "failing row contains (4242)"
 
 
 class Database:
     """Takes what it is given; told which items it refuses and how often it is away."""
 
-    def __init__(self, *, bad: frozenset[int] = frozenset(), away: int = 0) -> None:
+    def __init__(
+        self,
+        *,
+        bad: frozenset[int] = frozenset(),
+        away: int = 0,
+        fault: type[Exception] = asyncpg.CheckViolationError,
+    ) -> None:
         self.bad = bad
         self.away = away
+        self.fault = fault
         self.asked: list[list[Item]] = []
         self.written: list[Item] = []
         self.gate = asyncio.Event()
@@ -31,7 +41,7 @@ class Database:
             self.away -= 1
             raise ConnectionResetError
         if any(number in self.bad for _, number in items):
-            raise asyncpg.CheckViolationError("no")
+            raise self.fault(SECRET)
         self.written.extend(items)
         return [number * 2 for _, number in items]
 
@@ -148,3 +158,69 @@ async def test_a_writer_survives_a_bug():
     database.bad = frozenset()
     assert await one.submit(("a", 2)) == 4
     await one.drain()
+
+
+FAULTS = (
+    KeyError,
+    ValueError,
+    RecursionError,
+    InvariantBroken,
+    asyncpg.InsufficientPrivilegeError,
+    asyncpg.UndefinedColumnError,
+    asyncpg.InternalServerError,
+)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_any_exception_halves_the_batch_and_only_the_bad_item_hears_it(fault):
+    database = Database(bad=frozenset({7}), fault=fault)
+    one = batcher(database)
+    with capture_logs() as logged:
+        futures = [one.submit(("a", number)) for number in range(64)]
+        results = await asyncio.gather(*futures, return_exceptions=True)
+    heard = results.pop(7)
+    assert type(heard) is fault  # as it was: the database did not refuse the item
+    assert results == [number * 2 for number in range(64) if number != 7]
+    assert sorted(number for _, number in database.written) == [*range(7), *range(8, 64)]
+    assert len(database.asked) < 16  # found by halving, not by one at a time
+    [line] = [line for line in logged if line["event"] == "item_failed"]
+    assert line["error"] == fault.__name__
+    assert SECRET not in str(logged)
+    assert await one.submit(("a", 70)) == 140
+    await one.drain()
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.frozensets(st.integers(0, 31)), st.integers(1, 32), st.sampled_from(FAULTS))
+def test_who_put_an_item_is_told_once_how_it_ended(bad, most, fault):
+    told: dict[int, list[tuple[int | None, Exception | None]]] = {
+        number: [] for number in range(32)
+    }
+
+    async def run() -> None:
+        one = batcher(Database(bad=bad, fault=fault), batch_max=most)
+        for number, heard in told.items():
+            one.put(("a", number), lambda *how, heard=heard: heard.append(how))
+        await one.drain()
+
+    asyncio.run(run())
+    for number, heard in told.items():
+        [(result, error)] = heard
+        if number in bad:
+            assert result is None
+            assert type(error) is fault
+        else:
+            assert (result, error) == (number * 2, None)
+
+
+async def test_a_full_queue_tells_nobody_and_takes_nothing():
+    database = Database()
+    database.gate.clear()
+    one = batcher(database, queue_max=1)
+    told: list[object] = []
+    one.put(("a", 1), lambda *how: told.append(how))
+    with pytest.raises(QueueFull):
+        one.put(("b", 2), lambda *how: told.append(how))
+    database.gate.set()
+    await one.drain()
+    assert (told, database.written) == ([(2, None)], [("a", 1)])

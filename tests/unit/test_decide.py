@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 
-from strongroom.payments.decide import ATTEMPTS_MAX, RETRY_SECONDS, decide
+from strongroom.payments.decide import ATTEMPTS_MAX, RESENDS_MAX, decide
 from strongroom.payments.states import (
     ActionRequired,
     Answered,
@@ -220,7 +220,7 @@ def test_attempts_are_bounded():
     [
         (attempt(), "look", 1, Send(), None),
         (attempt(), "send", 1, Schedule(SOON + timedelta(seconds=1)), None),
-        (attempt(), "look", len(RETRY_SECONDS) + 1, CancelObject(), "new_attempt"),
+        (attempt(), "look", 30, Send(), None),
         (attempt(opened_at=SOON - timedelta(hours=20)), "look", 1, CancelObject(), "new_attempt"),
         (attempt(gateway_object_id=None), "send", 1, Schedule(SOON + timedelta(seconds=1)), None),
     ],
@@ -231,6 +231,20 @@ def test_what_was_not_sent_goes_again_under_its_own_key_or_is_closed(
     answer = NotSent("not_confirmed_yet")
     made = decide(payment(), answered(answer, one, asked=asked, tries=tries), SOON)
     assert (made.effect, made.payment.closing) == (effect, closing)
+
+
+@pytest.mark.parametrize("asked", ["look", "send"])
+def test_a_key_that_brings_no_word_is_given_up_after_a_few_sends(asked):
+    before = payment(status="outcome_unknown")
+    for tries in range(1, RESENDS_MAX + 3):
+        answer = answered(NotSent("not_confirmed_yet"), asked=asked, tries=tries)
+        made = decide(before, answer, SOON)
+        if tries > RESENDS_MAX:
+            assert (made.effect, made.payment.closing) == (CancelObject(), "new_attempt")
+        else:
+            assert made.payment.closing is None
+            assert made.effect == Send() if asked == "look" else isinstance(made.effect, Schedule)
+        assert made.payment.attempt_no == 1
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,8 @@ from hypothesis.stateful import (
 from msgspec.structs import replace
 
 from strongroom.payments.states import FINAL, Answered, Call, Declined
-from tests.unit.world import CARDS, FAULTS, FakeGateway, Job, World
+from tests.unit.fake_gateway import CARDS, FAULTS, FakeGateway
+from tests.unit.world import Job, World
 
 ROUNDS_MAX = 400
 STALLED_MAX = 4
@@ -33,8 +34,8 @@ def finish(world: World) -> None:
             world.step(world.senders[0], "none")
         world.pass_time(30)
         world.gateway.network_decides()
-    for answer, lease in world.late:
-        world.settle(answer, lease)
+    for late in world.late:
+        world.settle(*late)
 
 
 class OnePayment(RuleBasedStateMachine):

@@ -1,8 +1,7 @@
 """A small world: one payment, its database rows, a gateway, senders that stall and die.
 
-The gateway keeps the promises of Stripe's PaymentIntents and idempotency keys and no others. The
-database and the senders do step by step what payments/engine.py and work/worker.py do, so that a
-test can stop any of them between any two steps.
+The database and the senders do step by step what payments/engine.py and work/worker.py do, so
+that a test can stop any of them between any two steps.
 """
 
 import dataclasses
@@ -37,89 +36,9 @@ from strongroom.payments.states import (
     Unknown,
 )
 from tests.unit.examples import AMOUNT, START, attempt, payment
+from tests.unit.fake_gateway import FakeGateway
 
 LEASE: Final = timedelta(seconds=25)
-KEY_LIFE: Final = timedelta(hours=24)
-FAULTS: Final = ("none", "lost_before", "lost_after", "500", "500_saved", "500_after", "429")
-CARDS: Final = ("good", "declined", "asks", "slow")
-
-
-@dataclass
-class Intent:
-    """A PaymentIntent with what it took so far."""
-
-    status: str = "requires_confirmation"
-    declined: bool = False
-    charges: int = 0
-
-
-@dataclass
-class FakeGateway:
-    """Staged: create, confirm, cancel, retrieve; keys replay the first answer, a 500 too."""
-
-    card: str = "good"
-    intents: dict[str, Intent] = field(default_factory=dict)
-    keys: dict[str, tuple[datetime, Any]] = field(default_factory=dict)
-
-    def charges(self) -> int:
-        return sum(intent.charges for intent in self.intents.values())
-
-    def ask(
-        self, operation: str, key: str | None, object_id: str | None, fault: str, now: datetime
-    ):
-        """What the caller hears (None: nothing), and what it would have heard."""
-        if fault == "lost_before":
-            return None, None
-        if fault in ("429", "500"):
-            return fault, fault
-        if key in self.keys and now - self.keys[key][0] < KEY_LIFE:
-            told = self.keys[key][1]
-        else:
-            told = "500" if fault == "500_saved" else self._act(operation, object_id)
-            told = "500" if fault == "500_after" else told
-            if key is not None:
-                self.keys[key] = (now, told)
-        return (None if fault == "lost_after" else told), told
-
-    def _act(self, operation: str, object_id: str | None) -> Any:
-        if operation == "create":
-            name = f"pi_{len(self.intents) + 1}"
-            self.intents[name] = Intent()
-            return name
-        intent = self.intents[object_id or ""]
-        if operation == "confirm" and intent.status in ("requires_confirmation", "requires_action"):
-            self._confirm(intent)
-        if operation == "cancel" and intent.status != "succeeded":
-            intent.status = "canceled"
-        return (intent.status, intent.declined)
-
-    def _confirm(self, intent: Intent) -> None:
-        match self.card:
-            case "good":
-                self._charge(intent)
-            case "declined":
-                intent.status, intent.declined = "requires_payment_method", True
-            case "asks":
-                intent.status = "requires_action"
-            case _:
-                intent.status = "processing"
-
-    def _charge(self, intent: Intent) -> None:
-        intent.status = "succeeded"
-        intent.charges += 1
-
-    def customer_acts(self, *, well: bool) -> None:
-        for intent in self.intents.values():
-            if intent.status in ("requires_action", "processing"):
-                if well:
-                    self._charge(intent)
-                else:
-                    intent.status, intent.declined = "requires_payment_method", True
-
-    def network_decides(self) -> None:
-        for intent in self.intents.values():
-            if intent.status == "processing":
-                self._charge(intent)
 
 
 @dataclass(frozen=True)
@@ -169,7 +88,7 @@ class World:
     now: datetime = START
     steady: float = 0.0
     senders: list[Sender] = field(default_factory=list)
-    late: list[tuple[Answered, int]] = field(default_factory=list)
+    late: list[tuple[Payment, Answered, int]] = field(default_factory=list)
     waiting: list[tuple[Effect, int, datetime]] = field(default_factory=list)
     released: bool = False
 
@@ -302,7 +221,8 @@ class World:
         )
         if heard is None:
             if told is not None:
-                self.late.append((self._answered(sender, _read(told), asked), sender.lease))
+                answered = self._answered(sender, _read(told), asked)
+                self.late.append((sender.payment, answered, sender.lease))
             sender.answer = self._answered(sender, Unknown("no_answer"), asked)
             return
         answer = _read(heard)
@@ -318,25 +238,40 @@ class World:
 
     def _settle(self, sender: Sender, heard_commit: bool) -> None:
         assert sender.answer is not None
-        made = self.settle(sender.answer, sender.lease)
+        tried: list[Decision] = []
+        made = self.settle(sender.payment, sender.answer, sender.lease, tried)
         if not heard_commit:  # the same batch runs again
-            made = self.settle(sender.answer, sender.lease)
+            made = self.settle(sender.payment, sender.answer, sender.lease, tried)
         sender.payment, sender.effect, sender.answer = made.payment, made.effect, None
         self._goes_on(sender)
 
-    def settle(self, answered: Answered, lease: int) -> Decision:
-        """Phase three, as Engine.settle: against the row as it now is."""
-        made = decide(self.payment, answered, self.now)
+    def settle(
+        self, seen: Payment, answered: Answered, lease: int, tried: list[Decision] | None = None
+    ) -> Decision:
+        """Phase three, as Engine.settle: against the row as last seen, then as it now is.
+
+        What changes nothing is not held against the row as it now is.
+        """
+        tried = [] if tried is None else tried
+        made = decide(seen, answered, self.now)
+        tried.append(made)
+        if made.payment is not seen and self.payment.version != seen.version:
+            own = [one for one in tried if one.kind and one.payment == self.payment]
+            if own:
+                return own[0]
+            seen = self.payment
+            made = decide(seen, answered, self.now)
+            tried.append(made)
         stored = self.attempts[answered.attempt.attempt_no]
         assert made.attempt_state != "not_sent" or stored.gateway_object_id is None
-        self._write(self.payment, made, answered.attempt, lease, self.now)
+        self._write(seen, made, answered.attempt, lease, self.now)
         return made
 
     def _write(
         self, before: Payment, made: Decision, one: Attempt | None, lease: int, at: datetime
     ) -> None:
         if made.payment is not before:
-            assert made.payment.version == before.version + 1 == self.payment.version + 1
+            assert before.version == self.payment.version == made.payment.version - 1
             self.payment = made.payment
             if isinstance(made.effect, Rest) and made.effect.release:
                 self.released = True

@@ -1,6 +1,6 @@
 """The operations on payments, the same behind the front door and behind Litestar."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, assert_never
 from uuid import UUID
 
@@ -21,7 +21,7 @@ from strongroom.errors import (
     no_such_payment,
 )
 from strongroom.gateways.accounts import Accounts
-from strongroom.gateways.port import Account, Gateway
+from strongroom.gateways.port import Account
 from strongroom.http import bodies
 from strongroom.http.exchange import Asked, Reply, internal_error, json_reply, problem_reply
 from strongroom.http.listing import PaymentList, PaymentView, read_query, view_of
@@ -68,7 +68,7 @@ class PaymentOperations:
         clock: Clock,
         keys: ApiKeys,
         accounts: Accounts,
-        gateways: dict[str, Gateway],
+        amount_rules: Mapping[str, Callable[[int, str], str | None]],
         acceptor: Acceptor,
         waiting: Waiting,
         random_bytes: Callable[[int], bytes],
@@ -77,7 +77,7 @@ class PaymentOperations:
         self._clock = clock
         self._keys = keys
         self._accounts = accounts
-        self._gateways = gateways
+        self._amount_rules = amount_rules
         self._acceptor = acceptor
         self._waiting = waiting
         self._random_bytes = random_bytes
@@ -191,7 +191,7 @@ class PaymentOperations:
 
     def _check_amount(self, account: Account, amount_minor: int, currency: str) -> None:
         """Raises Invalid when the gateway cannot take the amount."""
-        refusal = self._gateways[account.gateway].refuse(amount_minor, currency)
+        refusal = self._amount_rules[account.gateway](amount_minor, currency)
         if refusal is not None:
             raise Invalid(
                 "amount_not_representable",

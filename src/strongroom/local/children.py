@@ -18,6 +18,7 @@ from strongroom.local.supervisor import Child, Started
 POSTGRES_READY_SECONDS_MAX = 300.0
 POSTGRES_STOP_SECONDS_MAX = 30.0
 PROGRAM_READY_SECONDS_MAX = 30.0
+API_PROCESSES_MAX = 2
 PROGRAM_STOP_SECONDS_MAX = 35.0  # a request may wait 30 s for its payment
 
 
@@ -66,15 +67,23 @@ def stand_in_child(home: Path, port: int) -> Child:
     )
 
 
-def api_child(home: Path, port: int) -> Child:
-    """The API on 127.0.0.1:`port`; ready when GET /readyz says 200."""
+def api_processes() -> int:
+    """How many API processes share the port: their event loops use a core each."""
+    return min(API_PROCESSES_MAX, os.cpu_count() or 1)
+
+
+def api_child(home: Path, port: int, number: int) -> Child:
+    """API process `number` (from 1) on 127.0.0.1:`port`; ready when GET /readyz says 200.
+
+    Several share the port; the kernel spreads the connections over them.
+    """
 
     async def is_ready(_: Started) -> bool:
         return await answers_ok(port, "/readyz")
 
     return _program(
         home,
-        "api",
+        "api" if number == 1 else f"api-{number}",
         ["strongroom", "api", "--home", str(home), "--port", str(port)],
         is_ready=is_ready,
         # A server that forks must be told: killed, it would leave what it forked behind.

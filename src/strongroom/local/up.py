@@ -172,13 +172,14 @@ async def _start_all(
         deployment = await prepare_dev(
             home, owner_url, children.http_url(stripe_port), children.http_url(api_port)
         )
+    apis = [
+        children.api_child(home, api_port, number + 1) for number in range(children.api_processes())
+    ]
     count = options.workers
     workers = [children.worker_child(home, number + 1, count) for number in range(count)]
     await asyncio.gather(
         stand_in,
-        progress.timing(
-            "API and worker started", supervisor.start(children.api_child(home, api_port), *workers)
-        ),
+        progress.timing("API and worker started", supervisor.start(*apis, *workers)),
     )
     progress.done("Ready", time.monotonic() - begun)
     _print_ready(

@@ -43,7 +43,7 @@ WITH item AS MATERIALIZED (
     AND p.version = item.version - 1
   RETURNING p.legal_entity_id, p.payment_id
 ), applied AS MATERIALIZED (
-  SELECT item.* FROM item JOIN done USING (legal_entity_id, payment_id)
+  SELECT * FROM item WHERE (payment_id IN (SELECT payment_id FROM done)) IS TRUE
 ), new_event AS (
   INSERT INTO events (legal_entity_id, payment_id, version, kind, actor, at, row_digest, payload)
   SELECT legal_entity_id, payment_id, version, kind, $20, updated_at, row_digest, payload

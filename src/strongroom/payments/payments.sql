@@ -1,4 +1,6 @@
 -- accept: claim keys, then references; payment, job and event only for those that won both
+-- Sub-selects where joins would read more easily: a join is planned by guesses about sizes, and one
+-- that was planned while the tables were empty walks them when they are full.
 WITH item AS MATERIALIZED (
   SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::bytea[], $5::text[], $6::text[],
     $7::bigint[], $8::text[], $9::text[], $10::jsonb[], $11::text[], $12::text[], $13::uuid[],
@@ -13,21 +15,21 @@ WITH item AS MATERIALIZED (
     (legal_entity_id, idempotency_key, operation, fingerprint, payment_id, created_at)
   SELECT legal_entity_id, idempotency_key, 'payments.create', fingerprint, payment_id, created_at
   FROM item
-  WHERE NOT EXISTS (SELECT FROM merchant_references r
+  WHERE (SELECT r.payment_id FROM merchant_references r
     WHERE r.legal_entity_id = item.legal_entity_id
-      AND r.merchant_reference = item.merchant_reference)
+      AND r.merchant_reference = item.merchant_reference) IS NULL
   ORDER BY legal_entity_id, idempotency_key
   ON CONFLICT DO NOTHING
   RETURNING k.legal_entity_id, k.payment_id
 ), won_reference AS (
   INSERT INTO merchant_references AS r (legal_entity_id, merchant_reference, payment_id)
   SELECT item.legal_entity_id, item.merchant_reference, item.payment_id
-  FROM item JOIN won_key USING (legal_entity_id, payment_id)
+  FROM item WHERE (item.payment_id IN (SELECT payment_id FROM won_key)) IS TRUE
   ORDER BY item.legal_entity_id, item.merchant_reference
   ON CONFLICT DO NOTHING
   RETURNING r.legal_entity_id, r.payment_id
 ), won AS MATERIALIZED (
-  SELECT item.* FROM item JOIN won_reference USING (legal_entity_id, payment_id)
+  SELECT * FROM item WHERE (payment_id IN (SELECT payment_id FROM won_reference)) IS TRUE
 ), new_payment AS (
   INSERT INTO payments (legal_entity_id, payment_id, version, status, amount_minor, captured_minor,
     currency, merchant_reference, description, metadata, return_url, gateway, gateway_account_id,
@@ -44,8 +46,8 @@ WITH item AS MATERIALIZED (
   SELECT legal_entity_id, payment_id, 1, 'payment.accepted', actor, created_at, row_digest, payload
   FROM won
 )
-SELECT won_key.payment_id, won_reference.payment_id IS NOT NULL AS has_reference
-FROM won_key LEFT JOIN won_reference USING (legal_entity_id, payment_id);
+SELECT payment_id, payment_id IN (SELECT payment_id FROM won_reference) AS has_reference
+FROM won_key;
 
 -- keys_held: what the keys that others hold stand for, with their payments as they now are
 SELECT k.idempotency_key, k.operation, k.fingerprint, p.*

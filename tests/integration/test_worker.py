@@ -1,0 +1,252 @@
+"""The worker on a real PostgreSQL: poison, bad answers among good ones, and what is too late."""
+
+import asyncio
+from datetime import timedelta
+
+import asyncpg
+import pytest
+from msgspec.structs import replace
+from structlog.testing import capture_logs
+
+from strongroom.database import connect_pool
+from strongroom.gateways.port import Account
+from strongroom.ids import to_text
+from strongroom.payments.accept import ReferenceTaken
+from strongroom.payments.states import (
+    Answer,
+    Answered,
+    Approved,
+    Call,
+    Canceled,
+    Declined,
+    Payment,
+    Pending,
+)
+from strongroom.work.batch import Refused
+from tests.integration.conftest import Deployment
+from tests.integration.working import LEASE, Shop
+from tests.unit.examples import AMOUNT
+
+FUNDS = Declined("insufficient_funds", "insufficient_funds", object_open=True)
+APPROVED = Approved(AMOUNT, "EUR")
+
+
+@pytest.fixture
+async def shop(deployment: Deployment):
+    owner = await asyncpg.connect(
+        deployment.owner_url, server_settings={"search_path": "strongroom, directory"}
+    )
+    row = await owner.fetchrow(
+        "SELECT * FROM gateway_accounts WHERE legal_entity_id = $1", deployment.ours.legal_entity_id
+    )
+    account = Account(
+        legal_entity_id=row["legal_entity_id"],
+        gateway_account_id=row["gateway_account_id"],
+        gateway="stripe",
+        environment="stand_in",
+        secret_file="file",
+        base_url=None,
+    )
+    api = await connect_pool(deployment.url("api"), size_max=2, application="api")
+    worker = await connect_pool(deployment.url("worker"), size_max=4, application="worker")
+    yield Shop(api, worker, owner, account)
+    await api.close()
+    await worker.close()
+    await owner.close()
+
+
+async def test_a_straight_payment_is_accepted_and_succeeds_in_two_versions(shop):
+    one = await shop.accepted("straight")
+    async with shop.working():
+        await shop.until_status("succeeded", one)
+    row = await shop.row("payments", one.payment_id)
+    assert (row["version"], row["attempt_no"], row["captured_minor"]) == (2, 1, AMOUNT)
+    assert await shop.kinds(one) == ["payment.accepted", "payment.succeeded"]
+    assert (await shop.row("attempts", one.payment_id))["state"] == "approved"
+    assert await shop.row("jobs", one.payment_id) is None
+    assert len(shop.gateway.sent) == 1
+
+
+# A payment whose claim fails by itself.
+
+POISONS = {
+    "its currency is no currency": (
+        "UPDATE payments SET currency = '???' WHERE payment_id = '{}'",
+        "UPDATE payments SET currency = 'EUR' WHERE payment_id = '{}'",
+        "KeyError",
+    ),
+    "its gateway is gone": (
+        "UPDATE payments SET gateway = 'gone' WHERE payment_id = '{}'",
+        "UPDATE payments SET gateway = 'stripe' WHERE payment_id = '{}'",
+        "KeyError",
+    ),
+    "its attempt cannot be written": (
+        "ALTER TABLE attempts ADD CONSTRAINT poison CHECK (payment_id <> '{}')",
+        "ALTER TABLE attempts DROP CONSTRAINT poison",
+        "CheckViolationError",
+    ),
+}
+
+
+@pytest.mark.parametrize("poison", POISONS)
+async def test_a_poisonous_payment_is_set_aside_while_others_go_on(shop, poison):
+    harm, cure, error = POISONS[poison]
+    bad = await shop.accepted("bad")  # due first
+    good = [await shop.accepted(f"good-{number}") for number in range(5)]
+    await shop.owner.execute(harm.format(bad.payment_id))
+    with capture_logs() as logged:
+        async with shop.working():
+            await shop.until_status("succeeded", *good)
+            await shop.until(lambda: aside(logged, bad))
+            # What comes later goes on as well.
+            await shop.until_status("succeeded", await shop.accepted("later"))
+            job = await shop.row("jobs", bad.payment_id)
+            assert job["held"]
+            assert job["tries"] == 1
+            assert await shop.row("attempts", bad.payment_id) is None
+            assert await shop.kinds(bad) == ["payment.accepted"]
+            # Cured, it goes its way when the lease has ended.
+            await shop.owner.execute(cure.format(bad.payment_id))
+            shop.clock.advance(LEASE)
+            await shop.until_status("succeeded", bad)
+    failures = [line for line in logged if line["event"] == "claim_failed"]
+    assert {line["error"] for line in failures} == {error}
+    assert all(set(line) == {"event", "log_level", "error", "where"} for line in failures)
+    assert sum(line["event"] == "set_aside" for line in logged) == 1
+    assert len(shop.gateway.sent) == len(set(shop.gateway.sent)) == 7
+
+
+async def aside(logged, one: Payment) -> bool:
+    """Whether the worker said that it has set this payment aside."""
+    named = [line["payments"] for line in logged if line["event"] == "set_aside"]
+    return [to_text("pay", one.payment_id)] in named
+
+
+async def test_the_engine_sets_aside_what_is_due_first_and_does_nothing_for_it(shop):
+    bad, good = await shop.accepted("bad"), await shop.accepted("good")
+    await shop.owner.execute(
+        "UPDATE payments SET currency = '???' WHERE payment_id = $1", bad.payment_id
+    )
+    engine = shop.engine()
+    for most in (10, 1):
+        with pytest.raises(KeyError):
+            await engine.claim(most)
+    assert [(await shop.row("jobs", one.payment_id))["tries"] for one in (bad, good)] == [0, 0]
+    assert await engine.set_aside() == [bad.payment_id]
+    [claimed] = await engine.claim(10)
+    assert claimed.payment == good
+    assert await engine.set_aside() == []
+    shop.clock.advance(LEASE)
+    with pytest.raises(KeyError):
+        await engine.claim(10)  # it is back
+
+
+async def test_an_answer_that_cannot_be_written_does_not_stop_the_others(shop):
+    bad, *good = [await shop.accepted(f"order-{number}") for number in range(5)]
+    await shop.owner.execute(
+        "ALTER TABLE payments ADD CONSTRAINT poison "
+        f"CHECK (payment_id <> '{bad.payment_id}' OR status <> 'succeeded')"
+    )
+    engine = shop.engine()
+    claimed = {item.payment.payment_id: item for item in await engine.claim(10)}
+    answers = [
+        engine.settle(item.payment, answered(shop, item, APPROVED), item.lease)
+        for item in claimed.values()
+    ]
+    engine.start()  # so that all are in one batch
+    settled = await asyncio.gather(*answers, return_exceptions=True)
+    by_id = dict(zip(claimed, settled, strict=True))
+    assert isinstance(by_id[bad.payment_id], Refused)
+    assert {by_id[one.payment_id].payment.status for one in good} == {"succeeded"}
+    assert await shop.status(bad) == "processing"
+    await shop.until_status("succeeded", *good)
+    await engine.drain()
+
+
+# What comes too late.
+
+
+@pytest.mark.parametrize("late_by", [timedelta(), timedelta(minutes=1), timedelta(hours=21)])
+async def test_nothing_is_sent_when_the_time_has_passed_while_the_object_was_made(shop, late_by):
+    one = await shop.accepted("slow")
+
+    async def slowly(_):
+        await asyncio.sleep(0.05)
+        shop.clock.advance(one.not_after - shop.clock.now() + late_by)
+
+    shop.gateway.making = slowly
+    async with shop.working(in_flight_max=1, claim_max=1):
+        await shop.until_status("canceled", one)
+    assert shop.gateway.sent == []
+    assert len(shop.gateway.made) == 1
+    assert shop.gateway.canceled == shop.gateway.made
+    row = await shop.row("payments", one.payment_id)
+    assert (row["status_reason"], row["captured_minor"]) == ("not_sent_in_time", 0)
+    attempt = await shop.row("attempts", one.payment_id)
+    assert (attempt["state"], attempt["gateway_object_id"]) == ("canceled", shop.gateway.made[0])
+    assert await shop.kinds(one) == ["payment.accepted", "payment.closing", "payment.canceled"]
+    assert await shop.row("merchant_references", one.payment_id) is None
+    assert await shop.row("jobs", one.payment_id) is None
+
+
+async def test_what_is_made_just_in_time_is_sent(shop):
+    one = await shop.accepted("quick")
+
+    async def slowly(_):
+        shop.clock.advance(one.not_after - shop.clock.now() - timedelta(seconds=10))
+
+    shop.gateway.making = slowly
+    async with shop.working(in_flight_max=1, claim_max=1):
+        await shop.until_status("succeeded", one)
+    assert shop.gateway.sent == shop.gateway.made
+
+
+async def test_nothing_is_sent_that_two_workers_make_while_its_time_passes(shop):
+    """The one that is slow and the one that takes over, both past the time."""
+    one = await shop.accepted("slow")
+
+    async def slowly(_):
+        await asyncio.sleep(0.3)
+        if not shop.gateway.made:
+            shop.clock.advance(one.not_after - shop.clock.now())
+
+    shop.gateway.making = slowly
+    async with shop.working(), shop.working():
+        await shop.until_status("canceled", one)
+    assert shop.gateway.sent == []
+
+
+def answered(shop: Shop, claimed, answer: Answer) -> Answered:
+    call = Call(operation="confirm", started_at=shop.clock.now(), duration_ms=1.0, outcome="x")
+    sent = replace(claimed.attempt, gateway_object_id="pi_1")
+    return Answered(attempt=sent, answer=answer, call=call, asked="send", tries=1)
+
+
+ENDS: dict[str, list[Answer]] = {
+    "failed": [FUNDS, Canceled()],
+    "canceled": [Pending(), Canceled()],
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("taken", [False, True])
+async def test_a_late_charge_on_an_ended_payment_takes_its_reference_back(shop, end, taken):
+    one = await shop.accepted("order")
+    engine = shop.engine()
+    engine.start()
+    [claimed] = await engine.claim(1)
+    seen = claimed.payment
+    for answer in ENDS[end]:
+        seen = (await engine.settle(seen, answered(shop, claimed, answer), claimed.lease)).payment
+    assert seen.status == end
+    assert await shop.row("merchant_references", one.payment_id) is None
+    holder = await shop.accepted("order") if taken else one
+    late = await engine.settle(seen, answered(shop, claimed, APPROVED), claimed.lease)
+    assert (late.payment.status, late.payment.review) == (end, f"charged_after_{end}")
+    assert (await shop.kinds(one))[-1] == "payment.frozen"
+    assert (await shop.row("attempts", one.payment_id))["state"] == "approved"
+    # A new payment under the reference would be a second charge.
+    assert await shop.row("merchant_references", holder.payment_id) is not None
+    _, refused = await shop.ask("order")
+    assert refused == ReferenceTaken(holder.payment_id)
+    await engine.drain()
