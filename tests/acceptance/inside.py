@@ -11,7 +11,7 @@ import asyncpg
 from msgspec import Struct
 
 from strongroom.access.api_keys import ApiKeys
-from strongroom.app import gateways_of
+from strongroom.app import AMOUNT_RULES
 from strongroom.clock import SystemClock
 from strongroom.config import Home
 from strongroom.database import connect_pool
@@ -62,7 +62,7 @@ async def inside(running: Running, **limits: Any) -> AsyncIterator[Inside]:
         clock=SystemClock(),
         keys=keys,
         accounts=Accounts(pool),
-        gateways=gateways_of(home.settings()),
+        amount_rules=AMOUNT_RULES,
         acceptor=acceptor,
         waiting=waiting,
         random_bytes=os.urandom,

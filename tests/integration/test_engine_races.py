@@ -152,12 +152,6 @@ async def test_an_id_is_not_committed_when(pool, why):
     await engine.drain()
 
 
-ONE_IN_A_BATCH = pytest.mark.xfail(
-    strict=True, reason="who asks in one batch for one payment hears the same: may send"
-)
-
-
-@ONE_IN_A_BATCH
 async def test_of_two_objects_of_an_attempt_one_may_be_sent(pool):
     """Two senders ask in one batch, each for the object that it has made."""
     clock = ShiftedClock()
@@ -178,7 +172,6 @@ async def test_of_two_objects_of_an_attempt_one_may_be_sent(pool):
     assert may_send == [object_id == "pi_1", object_id == "pi_2"]
 
 
-@ONE_IN_A_BATCH
 async def test_what_was_abandoned_is_not_sent_beside_the_next_attempt(pool):
     """The first sender comes back when the second one, of the next attempt, has its object."""
     clock = ShiftedClock()

@@ -103,7 +103,8 @@ def _customer_returned(payment: Payment, now: datetime) -> Decision:
 def _due(payment: Payment, due: Due, now: datetime) -> Decision:
     if payment.review:
         return Decision(payment, Rest())
-    if due.attempt is None and (payment.closing or payment.status in HAS_ATTEMPT):
+    unread = due.attempt is None and payment.status not in AT_END
+    if unread and (payment.closing or payment.status in HAS_ATTEMPT):
         return Decision(payment, Schedule(now))  # its attempt was not read: nothing can be said
     in_time = now < payment.not_after
     match payment.status:
@@ -241,6 +242,7 @@ def _closed(
             changed = payment.changed(
                 now,
                 status="processing",
+                status_reason=payment.closing_reason,
                 closing=None,
                 closing_reason=None,
                 attempt_no=payment.attempt_no + 1,

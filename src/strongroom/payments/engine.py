@@ -8,7 +8,7 @@ import asyncio
 import random
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 import asyncpg
@@ -20,7 +20,14 @@ from strongroom.database import Connection, see, statements, writing
 from strongroom.errors import InvariantBroken
 from strongroom.gateways.port import Gateway
 from strongroom.payments.decide import decide
-from strongroom.payments.journal import Verdict, opened_columns, payload_of, verdict_columns
+from strongroom.payments.journal import (
+    Verdict,
+    attempt_columns,
+    keeps_call,
+    opened_columns,
+    payload_of,
+    verdict_columns,
+)
 from strongroom.payments.rows import Row, attempt_of, json_text, payment_of
 from strongroom.payments.states import (
     Answered,
@@ -159,8 +166,9 @@ class Engine:
                 return []
             await see(connection, {job["legal_entity_id"] for job in jobs})
             payments = await connection.fetch(SQL["read_payments"], *_ids(jobs))
-            # A job that was never claimed before cannot have an attempt.
-            older = [job for job in jobs if job["tries"] > 1]
+            # What was never claimed before, and never changed, cannot have an attempt.
+            touched = {row["payment_id"] for row in payments if row["version"] > 1}
+            older = [job for job in jobs if job["tries"] > 1 or job["payment_id"] in touched]
             attempts = await connection.fetch(SQL["read_attempts"], *_ids(older)) if older else []
             by_id = {job["payment_id"]: job for job in jobs}
             return await self._open(connection, payments, attempts, by_id, now)
@@ -252,8 +260,11 @@ class Engine:
                 [item.object_id for item in items],
                 [json_text(item.call) for item in items],
             )
-        written = {row["payment_id"] for row in rows}
-        return [item.payment.payment_id in written for item in items]
+        # All three: others in this batch may have asked for the same payment.
+        written = {(r["payment_id"], r["attempt_no"], r["gateway_object_id"]) for r in rows}
+        return [
+            (item.payment.payment_id, item.attempt_no, item.object_id) in written for item in items
+        ]
 
     # Phase three.
 
@@ -328,11 +339,11 @@ class Engine:
         of_attempts = [
             v
             for v in verdicts
-            if v.payment.payment_id not in lost and (v.decision.attempt_state or _keeps_call(v))
+            if v.payment.payment_id not in lost and (v.decision.attempt_state or keeps_call(v))
         ]
         if of_attempts:
             rows = await connection.fetch(
-                SQL["settle_attempts"], *_attempt_columns(of_attempts), now, CALLS_KEPT_MAX
+                SQL["settle_attempts"], *attempt_columns(of_attempts), now, CALLS_KEPT_MAX
             )
             if len(rows) != len(of_attempts):
                 raise asyncpg.SerializationError("an attempt got an id while it was given up")
@@ -363,24 +374,6 @@ class Engine:
 
 def _ids(jobs: Sequence[Row]) -> tuple[list[UUID], list[UUID]]:
     return [job["legal_entity_id"] for job in jobs], [job["payment_id"] for job in jobs]
-
-
-def _keeps_call(verdict: Verdict) -> bool:
-    """Whether the attempt has to remember the call: an event does, and a look teaches nothing."""
-    answered = verdict.answered
-    return answered is not None and not verdict.decision.kind and answered.asked != "look"
-
-
-def _attempt_columns(verdicts: Sequence[Verdict]) -> tuple[list[Any], ...]:
-    return (
-        [v.payment.legal_entity_id for v in verdicts],
-        [v.payment.payment_id for v in verdicts],
-        [v.attempt.attempt_no if v.attempt else 0 for v in verdicts],
-        [v.decision.attempt_state for v in verdicts],
-        [v.decision.decline for v in verdicts],
-        [v.decision.raw_code for v in verdicts],
-        [json_text([v.answered.call] if v.answered and _keeps_call(v) else []) for v in verdicts],
-    )
 
 
 def _one_per_payment(

@@ -103,7 +103,7 @@ WHERE a.legal_entity_id = item.legal_entity_id AND a.payment_id = item.payment_i
   AND a.attempt_no = item.attempt_no AND a.state = 'open' AND a.gateway_object_id IS NULL
   AND p.status = 'processing' AND p.closing IS NULL AND p.review IS NULL
   AND p.attempt_no = a.attempt_no
-RETURNING a.payment_id;
+RETURNING a.payment_id, a.attempt_no, a.gateway_object_id;
 
 -- reschedule: nothing changed; come back later, unless someone else is at it
 UPDATE jobs j SET run_at = item.run_at, held = false

@@ -132,3 +132,22 @@ def opened_columns(opened: Sequence[tuple[Payment, Attempt]]) -> tuple[list[Any]
         for payment, attempt in opened
     ]
     return tuple(list(column) for column in zip(*rows, strict=True))
+
+
+def keeps_call(verdict: Verdict) -> bool:
+    """Whether the attempt has to remember the call: an event does, and a look teaches nothing."""
+    answered = verdict.answered
+    return answered is not None and not verdict.decision.kind and answered.asked != "look"
+
+
+def attempt_columns(verdicts: Sequence[Verdict]) -> tuple[list[Any], ...]:
+    """One array a column of the statement `settle_attempts`."""
+    return (
+        [v.payment.legal_entity_id for v in verdicts],
+        [v.payment.payment_id for v in verdicts],
+        [v.attempt.attempt_no if v.attempt else 0 for v in verdicts],
+        [v.decision.attempt_state for v in verdicts],
+        [v.decision.decline for v in verdicts],
+        [v.decision.raw_code for v in verdicts],
+        [json_text([v.answered.call] if v.answered and keeps_call(v) else []) for v in verdicts],
+    )

@@ -14,7 +14,7 @@ import structlog
 
 from strongroom.clock import monotonic_seconds
 from strongroom.database import DATA_FAULTS, SERIALIZATION_FAILURES, UNREACHABLE
-from strongroom.errors import described
+from strongroom.errors import InvariantBroken, described
 
 BATCH_MAX: Final = 512
 QUEUE_MAX: Final = 8192
@@ -167,8 +167,11 @@ class Batcher(Generic[Item, Result]):
                 log.error("item_failed", **described(fault))
                 _fail(batch, fault)
         else:
+            if len(results) != len(batch):
+                _fail(batch, InvariantBroken("a flush answered for another number of items"))
+                return
             for (_, told), result in zip(batch, results, strict=True):
-                told(result, None)
+                _tell(told, result, None)
 
     async def _flush_surely(self, items: Sequence[Item]) -> Sequence[Result]:
         """Runs the batch, again after a serialization failure or a database out of reach."""
@@ -195,4 +198,11 @@ class Batcher(Generic[Item, Result]):
 
 def _fail(batch: Sequence[tuple[Item, "Told[Result]"]], error: Exception) -> None:
     for _, told in batch:
-        told(None, error)
+        _tell(told, None, error)
+
+
+def _tell(told: "Told[Result]", result: Result | None, error: Exception | None) -> None:
+    try:
+        told(result, error)
+    except Exception as fault:  # noqa: BLE001 - one listener must not cost the others their word
+        log.error("listener_failed", **described(fault))

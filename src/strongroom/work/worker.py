@@ -28,7 +28,6 @@ from strongroom.payments.states import (
     Send,
     Unknown,
 )
-from strongroom.work.batch import OutcomeOfCommitUnknown, QueueFull, Refused
 from strongroom.work.deadlines import Deadlines
 
 CLAIM_MAX: Final = 128
@@ -119,12 +118,20 @@ class Worker:
         except Exception as fault:  # noqa: BLE001 - whatever it is, the others must go on
             log.error("claim_failed", **described(fault))
             if self._careful:
-                aside = await self._engine.set_aside()
-                log.error("set_aside", payments=[to_text("pay", one) for one in aside])
+                await self._set_aside()
             self._careful = CAREFUL_CLAIMS
             return None
         self._careful = max(0, self._careful - 1)
         return claimed
+
+    async def _set_aside(self) -> None:
+        try:
+            aside = await self._engine.set_aside()
+        except Exception as fault:  # noqa: BLE001 - it is tried again with the next claim
+            log.error("set_aside_failed", **described(fault))
+            await asyncio.sleep(DATABASE_WAIT_SECONDS)
+            return
+        log.error("set_aside", payments=[to_text("pay", one) for one in aside])
 
     def stop(self) -> None:
         """Claims nothing more; `run` returns when what is in flight has ended."""
@@ -261,6 +268,5 @@ class Worker:
             async with asyncio.timeout(LATE_SECONDS):
                 answer, call = await task
             await late(answer, call)
-        except (TimeoutError, QueueFull, Refused, OutcomeOfCommitUnknown) as error:
-            # Looks go on at their own pace, so nothing is lost but the early word.
-            log.info("late_answer_not_heard", error=type(error).__name__)
+        except Exception as error:  # noqa: BLE001 - looks go on at their own pace: nothing is lost
+            log.warning("late_answer_not_heard", **described(error))
