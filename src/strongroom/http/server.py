@@ -1,0 +1,120 @@
+"""The HTTP server: uvicorn on httptools, with bounds on what a client may make it wait for.
+
+One event loop does everything. Requests wait for a commit and are answered many at once; a server
+with threads of its own wakes them up for each answer, which costs more than the answer.
+"""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+HEAD_BYTES_MAX: Final = 64 * 1024
+HEAD_SECONDS_MAX: Final = 10.0
+"""From the first byte of a request, or from the connection, to the end of its headers."""
+KEEP_ALIVE_SECONDS: Final = 75
+BACKLOG: Final = 2048
+CONNECTIONS_MAX: Final = 10_000
+"""Connections served at once; further ones get 503. The work behind them has its own bound."""
+DRAIN_SECONDS_MAX: Final = 32
+"""A little longer than `Prefer: wait` may ask for; a client that stalls is left behind then."""
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """HTTP/1.1 of one connection, closed when the head of a request is too large or too slow."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._in_head = False
+        self._head_bytes = 0
+        self._patience: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A connection that says nothing is closed as one that says too little."""
+        super().connection_made(transport)
+        self._wait_for_head()
+
+    def on_message_begin(self) -> None:
+        """The first byte of a request."""
+        self._in_head, self._head_bytes = True, 0
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """The head is whole; the application reads the body at its own pace."""
+        self._in_head = False
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+        super().on_headers_complete()
+
+    def data_received(self, data: bytes) -> None:
+        """Feeds the parser, unless the head has grown too large."""
+        if self._in_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > HEAD_BYTES_MAX:
+                self.transport.close()
+                return
+        super().data_received(data)
+        if self._in_head and self._patience is None:
+            self._wait_for_head()
+
+    def _wait_for_head(self) -> None:
+        self._patience = asyncio.get_running_loop().call_later(HEAD_SECONDS_MAX, self._too_slow)
+
+    def _too_slow(self) -> None:
+        self._patience = None
+        self.transport.close()
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server under our own signals and on a port that several processes may share."""
+
+    def __init__(
+        self, application: Any, host: str, port: int, on_ready: Callable[[], None]
+    ) -> None:
+        super().__init__(
+            uvicorn.Config(
+                application,
+                http=BoundedProtocol,
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                timeout_keep_alive=KEEP_ALIVE_SECONDS,
+                timeout_graceful_shutdown=DRAIN_SECONDS_MAX,
+                limit_concurrency=CONNECTIONS_MAX,
+                backlog=BACKLOG,
+            )
+        )
+        self._address = (host, port)
+        self._on_ready = on_ready
+
+    async def listen(self) -> None:
+        """Serves until `stop`. Raises OSError when the address cannot be had."""
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            listener.bind(self._address)
+            listener.listen(BACKLOG)
+            listener.setblocking(False)
+            await self.serve(sockets=[listener])
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listens, and says so."""
+        await super().startup(sockets)
+        self._on_ready()
+
+    def stop(self) -> None:
+        """Takes no new connections, answers what was asked, and ends."""
+        self.should_exit = True
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Signals are the composition root's: it drains more than HTTP."""
+        yield
