@@ -31,7 +31,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     gateway_deadline_seconds: float = 20.0
     accept_writers: int = 1
     accept_batch_max: int = 512
-    worker_in_flight_max: int = 512
+    worker_in_flight_max: int = 1024
 
     @property
     def gateway_deadline(self) -> timedelta:

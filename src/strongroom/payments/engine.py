@@ -116,6 +116,7 @@ class Engine:
             self._settle,
             owner=lambda s: s.payment.legal_entity_id,
             rerun_seconds=SETTLE_RERUN_SECONDS,
+            writers=1,
         )
         self._object_ids: Batcher[ObjectId, bool] = Batcher(
             self._commit_object_ids, owner=lambda o: o.payment.legal_entity_id

@@ -30,8 +30,8 @@ from strongroom.payments.states import (
 )
 from strongroom.work.deadlines import Deadlines
 
-CLAIM_MAX: Final = 128
-IN_FLIGHT_MAX: Final = 512
+CLAIM_MAX: Final = 256
+IN_FLIGHT_MAX: Final = 1024
 IDLE_WAIT_SECONDS: Final = 0.05
 DATABASE_WAIT_SECONDS: Final = 0.5
 CAREFUL_CLAIMS: Final = 2 * CLAIM_MAX
