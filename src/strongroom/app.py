@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import logging
 import os
 import signal
 import sys
@@ -170,8 +171,18 @@ def refuse_root(settings: Settings) -> None:
         raise ConfigurationError("live mode does not run as root: use a user of its own.")
 
 
+class _LibraryLogs(logging.Handler):
+    """What libraries warn of, without their words: those may hold what a caller sent."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Says which library, and where in it."""
+        where = f"{record.filename}:{record.lineno}"
+        log.log(record.levelno, "library_log", logger=record.name, where=where)
+
+
 def set_up_logs() -> None:
     """JSON lines on stderr; only what the code names, never bodies or headers."""
+    logging.basicConfig(handlers=[_LibraryLogs()], level=logging.WARNING, force=True)
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,

@@ -1,6 +1,5 @@
 """What the embedded PostgreSQL keeps on disk: a copy of its programs, the data of root, a port."""
 
-import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -13,7 +12,7 @@ from strongroom.local.leftovers import clear_leftovers
 from strongroom.local.ports import free_ports, port_is_free
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root has a copy of the programs")
+@pytest.mark.needs("root")
 class TestCopyOfThePrograms:
     def test_changed_or_half_copy_is_replaced(self, tmp_path: Path) -> None:
         program = binaries.install(tmp_path) / "postgres"
@@ -42,7 +41,7 @@ class TestCopyOfThePrograms:
         assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root keeps data outside of the home")
+@pytest.mark.needs("root")
 class TestHomeOfRoot:
     def test_deleted_home_begins_empty_and_old_data_is_put_aside(self, tmp_path: Path) -> None:
         base = Path(tempfile.mkdtemp(prefix="strongroom-test-"))

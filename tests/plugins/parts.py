@@ -14,11 +14,14 @@ so a green run never hides what it did not look at. A name without a probe is an
 """
 
 import os
+import pwd
 import re
 import shutil
+import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -46,6 +49,26 @@ def _installed_postgresql() -> bool:
     return any(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
 
 
+ORDINARY_UID = pwd.getpwnam("nobody").pw_uid  # initdb wants a uid that has a name
+
+
+@cache
+def python_for_everybody() -> str | None:
+    """A Python of our version (asyncpg is compiled for it) that an ordinary user can execute."""
+    name = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    for candidate in (sys.executable, f"/usr/bin/{name}", f"/usr/local/bin/{name}"):
+        argv = [candidate, "-c", "import asyncio"]
+        try:
+            done = subprocess.run(
+                argv, user=ORDINARY_UID, group=ORDINARY_UID, capture_output=True, check=False
+            )
+        except OSError:
+            continue
+        if done.returncode == 0:
+            return candidate
+    return None
+
+
 # part → is it here? Add a line for a new part; the name is what the summary prints.
 PROBES: dict[str, Probe] = {
     "chromium": _on_path("chromium", "chromium-browser", "google-chrome"),
@@ -55,6 +78,7 @@ PROBES: dict[str, Probe] = {
     "make": _on_path("make"),
     "openssl": _on_path("openssl"),
     "procfs": lambda: Path("/proc/self/status").exists(),
+    "python-for-everybody": lambda: python_for_everybody() is not None,
     "root": lambda: os.geteuid() == 0,
     "linux": lambda: sys.platform == "linux",
 }

@@ -86,8 +86,6 @@ def api_child(home: Path, port: int, number: int) -> Child:
         "api" if number == 1 else f"api-{number}",
         ["strongroom", "api", "--home", str(home), "--port", str(port)],
         is_ready=is_ready,
-        # A server that forks must be told: killed, it would leave what it forked behind.
-        death_signal=signal.SIGTERM,
     )
 
 
@@ -117,7 +115,6 @@ def _program(
     name: str,
     module: Sequence[str],
     is_ready: Callable[[Started], Awaitable[bool]] | None = None,
-    death_signal: signal.Signals = signal.SIGKILL,
 ) -> Child:
     return Child(
         name=name,
@@ -130,7 +127,7 @@ def _program(
         ready_seconds_max=PROGRAM_READY_SECONDS_MAX,
         stop_signal=signal.SIGTERM,
         stop_seconds_max=PROGRAM_STOP_SECONDS_MAX,
-        death_signal=death_signal,
+        death_signal=signal.SIGKILL,
     )
 
 
