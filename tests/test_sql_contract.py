@@ -122,8 +122,8 @@ async def _execute(url: str, statement: str) -> None:
         await connection.close()
 
 
-ENTITY = new_entity_id(MILLISECONDS)
-PAYMENTS = [new_id(MILLISECONDS + number, ENTITY) for number in range(ROWS)]
+ENTITY = new_entity_id(MILLISECONDS * 1000)
+PAYMENTS = [new_id((MILLISECONDS + number) * 1000, ENTITY) for number in range(ROWS)]
 
 
 async def _fill(url: str) -> None:
@@ -278,7 +278,7 @@ async def test_without_its_entity_a_process_sees_nothing(worker, owner, table):
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await worker.fetch(f"SELECT FROM {table}")
         await worker.execute("ROLLBACK; BEGIN; SET LOCAL ROLE strongroom_api")
-    stranger = new_entity_id(MILLISECONDS)
+    stranger = new_entity_id(MILLISECONDS * 1000)
     for setting in (str(stranger), ""):
         await worker.execute(f"SET LOCAL strongroom.legal_entities = '{setting}'")
         await worker.execute("SET LOCAL strongroom.buckets = ''")
@@ -293,7 +293,7 @@ async def test_a_partition_cannot_be_read_around_the_policy(owner, role):
 
 
 async def test_a_row_of_another_entity_cannot_be_written(worker):
-    stranger = new_entity_id(MILLISECONDS)
+    stranger = new_entity_id(MILLISECONDS * 1000)
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         await worker.execute(
             "INSERT INTO events SELECT $1, payment_id, version, kind, actor, at, row_digest, "

@@ -5,7 +5,10 @@ Every statement and every decision takes the time as a parameter, so that a test
 
 import time
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from typing import Final, Protocol
+
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND: Final = timedelta(microseconds=1)
 
 
 class Clock(Protocol):
@@ -44,9 +47,9 @@ def monotonic_seconds() -> float:
     return time.monotonic()
 
 
-def milliseconds_since_epoch(moment: datetime) -> int:
-    """Whole milliseconds since 1970 in UTC, rounded down."""
-    return int(moment.timestamp() * 1000)
+def microseconds_since_epoch(moment: datetime) -> int:
+    """Microseconds since 1970 in UTC, exactly."""
+    return (moment - EPOCH) // MICROSECOND
 
 
 def rfc3339(moment: datetime) -> str:

@@ -8,7 +8,7 @@ from uuid import UUID
 import asyncpg
 import structlog
 
-from strongroom.clock import milliseconds_since_epoch, monotonic_seconds
+from strongroom.clock import microseconds_since_epoch, monotonic_seconds
 from strongroom.config import ConfigurationError, Mode
 from strongroom.database import UNREACHABLE, Connection, statements
 from strongroom.ids import bucket_of, new_entity_id, tag_of
@@ -52,7 +52,7 @@ async def check_mode(pool: asyncpg.Pool, mode: Mode) -> None:
 async def create_entity(connection: Connection, name: str, at: datetime) -> UUID:
     """A new legal entity; its tag is unlike every other's. `connection` is the owner's."""
     for _ in range(TAG_TRIES_MAX):
-        entity = new_entity_id(milliseconds_since_epoch(at))
+        entity = new_entity_id(microseconds_since_epoch(at))
         try:
             await connection.execute(
                 SQL["add_entity"], entity, tag_of(entity), bucket_of(entity), name, at

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from strongroom.access.api_keys import SCOPES, add_key
 from strongroom.access.api_keys import SQL as ACCESS_SQL
-from strongroom.clock import SystemClock, milliseconds_since_epoch
+from strongroom.clock import SystemClock, microseconds_since_epoch
 from strongroom.config import ConfigurationError, Home, Mode, Settings
 from strongroom.database import Connection, begin
 from strongroom.directory import create_entity
@@ -174,7 +174,7 @@ async def _ensure_stand_in_account(
     await connection.execute(
         ACCOUNTS_SQL["add_account"],
         entity,
-        new_id(milliseconds_since_epoch(now), entity),
+        new_id(microseconds_since_epoch(now), entity),
         "stripe",
         "stand_in",
         secret_file,
@@ -195,7 +195,7 @@ async def _ensure_dev_key(connection: Connection, home: Home, entity: UUID, now:
         connection,
         mode="dev",
         legal_entity_id=entity,
-        api_key_id=new_id(milliseconds_since_epoch(now), entity),
+        api_key_id=new_id(microseconds_since_epoch(now), entity),
         name="dev",
         scopes=sorted(SCOPES),
         at=now,

@@ -9,7 +9,7 @@ import pytest
 from msgspec import Struct
 
 from strongroom.access.api_keys import SCOPES, add_key
-from strongroom.clock import milliseconds_since_epoch
+from strongroom.clock import microseconds_since_epoch
 from strongroom.config import Home
 from strongroom.directory import create_entity
 from strongroom.ids import bucket_of, new_id
@@ -73,7 +73,7 @@ async def deployment(database_url: str, tmp_path: Path) -> Deployment:
 
 async def _entity(connection: asyncpg.Connection, name: str) -> Entity:
     entity = await create_entity(connection, name, NOW)
-    moment = milliseconds_since_epoch(NOW)
+    moment = microseconds_since_epoch(NOW)
     payment, key, account = (new_id(moment, entity) for _ in range(3))
     token = await add_key(
         connection, mode="dev", legal_entity_id=entity, api_key_id=key, name="all",

@@ -10,7 +10,7 @@ from uuid import UUID
 import asyncpg
 from msgspec.structs import replace
 
-from strongroom.clock import ShiftedClock, milliseconds_since_epoch, monotonic_seconds
+from strongroom.clock import ShiftedClock, microseconds_since_epoch, monotonic_seconds
 from strongroom.gateways.accounts import Accounts
 from strongroom.gateways.port import Account, Prepared
 from strongroom.ids import BUCKETS, new_id
@@ -130,7 +130,7 @@ class Shop:
         entity = self._account.legal_entity_id
         one = payment(
             legal_entity_id=entity,
-            payment_id=new_id(milliseconds_since_epoch(now), entity),
+            payment_id=new_id(microseconds_since_epoch(now), entity),
             gateway_account_id=self._account.gateway_account_id,
             version=1,
             merchant_reference=reference,

@@ -12,6 +12,7 @@ from strongroom.ids import (
     MalformedId,
     as_array_literal,
     bucket_of,
+    first_at,
     from_text,
     new_entity_id,
     new_id,
@@ -41,7 +42,9 @@ def test_an_id_is_a_uuid7_of_its_entity_and_moment(at, later):
     made = new_id(later, entity)
     for identifier in (entity, made):
         assert (identifier.version, identifier.variant) == (7, "specified in RFC 4122")
-    assert made.int >> 80 == later
+    assert made.int >> 80 == later // 1000
+    assert (made.int >> 64) & 0xFFF == (later % 1000) * 4096 // 1000
+    assert first_at(later) <= made < first_at(later + 1)
     assert tag_of(made) == tag_of(entity)
     assert bucket_of(made) == bucket_of(entity)
     assert 0 <= bucket_of(entity) < BUCKETS

@@ -11,7 +11,7 @@ import asyncpg
 
 from strongroom.access.api_keys import SCOPES, add_key
 from strongroom.access.api_keys import SQL as ACCESS_SQL
-from strongroom.clock import SystemClock, milliseconds_since_epoch, rfc3339
+from strongroom.clock import SystemClock, microseconds_since_epoch, rfc3339
 from strongroom.config import ConfigurationError, Home
 from strongroom.database import Connection, begin, connect_pool
 from strongroom.directory import create_entity
@@ -98,7 +98,7 @@ def gateway_accounts_add(options: argparse.Namespace) -> int:
 
     async def run() -> UUID:
         now = SystemClock().now()
-        account = new_id(milliseconds_since_epoch(now), entity)
+        account = new_id(microseconds_since_epoch(now), entity)
         async with _owner(Home(options.home)) as connection:
             await _entity_of(connection, entity)
             await begin(connection, [entity])
@@ -137,7 +137,7 @@ def keys_create(options: argparse.Namespace) -> int:
                 connection,
                 mode=home.settings().mode,
                 legal_entity_id=entity,
-                api_key_id=new_id(milliseconds_since_epoch(now), entity),
+                api_key_id=new_id(microseconds_since_epoch(now), entity),
                 name=options.name,
                 scopes=scopes,
                 at=now,

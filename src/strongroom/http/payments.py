@@ -9,7 +9,7 @@ import msgspec
 import structlog
 
 from strongroom.access.api_keys import ApiKeys, Credential
-from strongroom.clock import Clock, milliseconds_since_epoch
+from strongroom.clock import Clock, microseconds_since_epoch
 from strongroom.database import UNREACHABLE
 from strongroom.errors import (
     Conflict,
@@ -148,7 +148,7 @@ class PaymentOperations:
             self._check_amount(account, body.amount, currency)
         payment = Payment(
             legal_entity_id=entity,
-            payment_id=new_id(milliseconds_since_epoch(now), entity),
+            payment_id=new_id(microseconds_since_epoch(now), entity),
             version=1,
             status="requires_payment_method" if account is None else "processing",
             amount_minor=body.amount,

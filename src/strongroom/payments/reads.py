@@ -9,7 +9,9 @@ import asyncpg
 import msgspec
 from msgspec import Struct
 
+from strongroom.clock import microseconds_since_epoch
 from strongroom.database import reading, statements
+from strongroom.ids import first_at
 from strongroom.payments.rows import payment_of
 from strongroom.payments.states import Payment, Status
 
@@ -62,8 +64,14 @@ async def list_payments(
     pool: asyncpg.Pool, legal_entity_id: UUID, filters: Filters, below: UUID | None, limit: int
 ) -> Page:
     """One page of a legal entity's payments, newest first."""
-    lowest = _first_id(filters.created_from) if filters.created_from else LOWEST
-    highest = _first_id(filters.created_before) if filters.created_before else HIGHEST
+    lowest = (
+        first_at(microseconds_since_epoch(filters.created_from)) if filters.created_from else LOWEST
+    )
+    highest = (
+        first_at(microseconds_since_epoch(filters.created_before))
+        if filters.created_before
+        else HIGHEST
+    )
     cursor = min(below, highest) if below is not None else highest
     found: list[Payment] = []
     name, extra = "list_payments", ()
@@ -86,9 +94,8 @@ async def list_payments(
     return Page(found, cursor)
 
 
-def _first_id(moment: datetime) -> UUID:
-    """The lowest id that can have been made at this moment."""
-    return UUID(int=max(0, int(moment.timestamp() * 1000)) << 80)
+def _first_at(moment: datetime | None) -> UUID | None:
+    return None if moment is None else first_at(microseconds_since_epoch(moment))
 
 
 async def read_history(
