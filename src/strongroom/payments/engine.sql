@@ -15,13 +15,18 @@ RETURNING j.legal_entity_id, j.payment_id, j.lease, j.tries;
 
 -- read_payments: payments as they now are
 SELECT p.* FROM unnest($1::uuid[], $2::uuid[]) AS item (legal_entity_id, payment_id)
-JOIN payments p USING (legal_entity_id, payment_id);
+CROSS JOIN LATERAL (SELECT * FROM payments found
+  WHERE found.legal_entity_id = item.legal_entity_id
+    AND found.payment_id = item.payment_id LIMIT 1) p;
 
 -- read_attempts: the attempt that counts now, of each payment that has one
 SELECT a.* FROM unnest($1::uuid[], $2::uuid[]) AS item (legal_entity_id, payment_id)
-JOIN payments p USING (legal_entity_id, payment_id)
-JOIN attempts a USING (legal_entity_id, payment_id)
-WHERE a.attempt_no = p.attempt_no;
+CROSS JOIN LATERAL (SELECT * FROM payments found
+  WHERE found.legal_entity_id = item.legal_entity_id
+    AND found.payment_id = item.payment_id LIMIT 1) p
+CROSS JOIN LATERAL (SELECT * FROM attempts found
+  WHERE found.legal_entity_id = p.legal_entity_id AND found.payment_id = p.payment_id
+    AND found.attempt_no = p.attempt_no LIMIT 1) a;
 
 -- apply: write decisions; each only if the payment's version is still the one decided on
 WITH item AS MATERIALIZED (
@@ -58,14 +63,19 @@ WITH item AS MATERIALIZED (
     AND j.payment_id = applied.payment_id
     AND (j.lease = applied.lease OR NOT j.held OR j.run_at <= applied.updated_at)
 ), reference_free AS (
-  DELETE FROM merchant_references r USING applied JOIN payments p
-    ON p.legal_entity_id = applied.legal_entity_id AND p.payment_id = applied.payment_id
+  DELETE FROM merchant_references r USING applied
+  CROSS JOIN LATERAL (SELECT * FROM payments found
+    WHERE found.legal_entity_id = applied.legal_entity_id
+      AND found.payment_id = applied.payment_id LIMIT 1) p
   WHERE applied.release AND r.legal_entity_id = p.legal_entity_id
     AND r.merchant_reference = p.merchant_reference AND r.payment_id = p.payment_id
 ), reference_held AS (
   INSERT INTO merchant_references (legal_entity_id, merchant_reference, payment_id)
   SELECT p.legal_entity_id, p.merchant_reference, p.payment_id
-  FROM applied JOIN payments p USING (legal_entity_id, payment_id)
+  FROM applied
+  CROSS JOIN LATERAL (SELECT * FROM payments found
+    WHERE found.legal_entity_id = applied.legal_entity_id
+      AND found.payment_id = applied.payment_id LIMIT 1) p
   WHERE applied.review IS NOT NULL
   ON CONFLICT DO NOTHING
 )
@@ -98,7 +108,9 @@ RETURNING a.payment_id;
 UPDATE attempts a SET gateway_object_id = item.object_id, calls = a.calls || item.call
 FROM unnest($1::uuid[], $2::uuid[], $3::integer[], $4::text[], $5::jsonb[])
   AS item (legal_entity_id, payment_id, attempt_no, object_id, call)
-JOIN payments p USING (legal_entity_id, payment_id)
+CROSS JOIN LATERAL (SELECT * FROM payments found
+  WHERE found.legal_entity_id = item.legal_entity_id
+    AND found.payment_id = item.payment_id LIMIT 1) p
 WHERE a.legal_entity_id = item.legal_entity_id AND a.payment_id = item.payment_id
   AND a.attempt_no = item.attempt_no AND a.state = 'open' AND a.gateway_object_id IS NULL
   AND p.status = 'processing' AND p.closing IS NULL AND p.review IS NULL

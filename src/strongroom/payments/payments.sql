@@ -52,17 +52,24 @@ FROM won_key;
 -- keys_held: what the keys that others hold stand for, with their payments as they now are
 SELECT k.idempotency_key, k.operation, k.fingerprint, p.*
 FROM unnest($1::uuid[], $2::text[]) AS item (legal_entity_id, idempotency_key)
-JOIN idempotency_keys k USING (legal_entity_id, idempotency_key)
-JOIN payments p USING (legal_entity_id, payment_id);
+CROSS JOIN LATERAL (SELECT * FROM idempotency_keys found
+  WHERE found.legal_entity_id = item.legal_entity_id
+    AND found.idempotency_key = item.idempotency_key LIMIT 1) k
+CROSS JOIN LATERAL (SELECT * FROM payments found
+  WHERE found.legal_entity_id = k.legal_entity_id AND found.payment_id = k.payment_id LIMIT 1) p;
 
 -- references_held: which payments hold these references
 SELECT r.legal_entity_id, r.merchant_reference, r.payment_id
 FROM unnest($1::uuid[], $2::text[]) AS item (legal_entity_id, merchant_reference)
-JOIN merchant_references r USING (legal_entity_id, merchant_reference);
+CROSS JOIN LATERAL (SELECT * FROM merchant_references found
+  WHERE found.legal_entity_id = item.legal_entity_id
+    AND found.merchant_reference = item.merchant_reference LIMIT 1) r;
 
 -- payments_by_id: rows as they now are
 SELECT p.* FROM unnest($1::uuid[], $2::uuid[]) AS item (legal_entity_id, payment_id)
-JOIN payments p USING (legal_entity_id, payment_id);
+CROSS JOIN LATERAL (SELECT * FROM payments found
+  WHERE found.legal_entity_id = item.legal_entity_id
+    AND found.payment_id = item.payment_id LIMIT 1) p;
 
 -- payment_for_update: one row, locked against a second decision
 SELECT p.* FROM payments p WHERE p.legal_entity_id = $1 AND p.payment_id = $2 FOR UPDATE;
