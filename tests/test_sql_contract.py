@@ -19,7 +19,7 @@ NOW = datetime(2026, 11, 15, 12, tzinfo=UTC)
 MILLISECONDS = int(NOW.timestamp() * 1000)
 ROWS = 20_000
 MONEY_PATH = (
-    "payments/engine.sql:claim", "payments/engine.sql:read_payments",
+    "payments/engine.sql:claim", "payments/payments.sql:payments_by_id",
     "payments/engine.sql:read_attempts", "payments/engine.sql:apply",
     "payments/engine.sql:settle_attempts", "payments/engine.sql:commit_object_ids",
     "payments/engine.sql:reschedule", "payments/engine.sql:remove_jobs",

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from strongroom.clock import ShiftedClock
 from strongroom.ids import BUCKETS
 from strongroom.payments.decide import decide
-from strongroom.payments.engine import SQL, Engine, Settlement
+from strongroom.payments.engine import PAYMENTS_SQL, SQL, Engine, Settlement
 from strongroom.payments.journal import Verdict, payload_of
 from strongroom.payments.rows import attempt_of, payment_of
 from strongroom.payments.states import Answer, Answered, Attempt, Call, Canceled, Due, NotSent
@@ -54,7 +54,7 @@ async def test_what_another_claim_ends_is_not_to_be_sent(pool, committed):
     call = Call(operation="create", started_at=clock.now(), duration_ms=1.0, outcome="x")
     async with pool.acquire() as second:
         await second.execute("BEGIN")
-        [row] = await second.fetch(SQL["read_payments"], [ENTITY], [one.payment_id])
+        [row] = await second.fetch(PAYMENTS_SQL["payments_by_id"], [ENTITY], [one.payment_id])
         [of_row] = await second.fetch(SQL["read_attempts"], [ENTITY], [one.payment_id])
         seen, of = payment_of(row), attempt_of(of_row)
         made = decide(seen, Due(of), clock.now())

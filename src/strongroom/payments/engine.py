@@ -47,6 +47,7 @@ from strongroom.payments.states import (
 from strongroom.work.batch import Batcher
 
 SQL: Final = statements("strongroom.payments", "engine.sql")
+PAYMENTS_SQL: Final = statements("strongroom.payments", "payments.sql")
 CALLS_KEPT_MAX: Final = 50
 """Calls that one attempt remembers; looks that learn nothing are not kept at all."""
 DECIDE_ROUNDS_MAX: Final = 6
@@ -166,7 +167,7 @@ class Engine:
             if not jobs:
                 return []
             await see(connection, {job["legal_entity_id"] for job in jobs})
-            payments = await connection.fetch(SQL["read_payments"], *_ids(jobs))
+            payments = await connection.fetch(PAYMENTS_SQL["payments_by_id"], *_ids(jobs))
             # What was never claimed before, and never changed, cannot have an attempt.
             touched = {row["payment_id"] for row in payments if row["version"] > 1}
             older = [job for job in jobs if job["tries"] > 1 or job["payment_id"] in touched]
@@ -313,7 +314,7 @@ class Engine:
             if not open_items:
                 return
             rows = await connection.fetch(
-                SQL["read_payments"],
+                PAYMENTS_SQL["payments_by_id"],
                 [item.payment.legal_entity_id for item in open_items.values()],
                 [item.payment.payment_id for item in open_items.values()],
             )

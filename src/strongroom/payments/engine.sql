@@ -13,12 +13,6 @@ UPDATE jobs j SET run_at = $4, held = true, lease = j.lease + 1, tries = j.tries
 FROM due WHERE j.legal_entity_id = due.legal_entity_id AND j.payment_id = due.payment_id
 RETURNING j.legal_entity_id, j.payment_id, j.lease, j.tries;
 
--- read_payments: payments as they now are
-SELECT p.* FROM unnest($1::uuid[], $2::uuid[]) AS item (legal_entity_id, payment_id)
-CROSS JOIN LATERAL (SELECT * FROM payments found
-  WHERE found.legal_entity_id = item.legal_entity_id
-    AND found.payment_id = item.payment_id LIMIT 1) p;
-
 -- read_attempts: the attempt that counts now, of each payment that has one
 SELECT a.* FROM unnest($1::uuid[], $2::uuid[]) AS item (legal_entity_id, payment_id)
 CROSS JOIN LATERAL (SELECT * FROM payments found

@@ -64,14 +64,8 @@ async def list_payments(
     pool: asyncpg.Pool, legal_entity_id: UUID, filters: Filters, below: UUID | None, limit: int
 ) -> Page:
     """One page of a legal entity's payments, newest first."""
-    lowest = (
-        first_at(microseconds_since_epoch(filters.created_from)) if filters.created_from else LOWEST
-    )
-    highest = (
-        first_at(microseconds_since_epoch(filters.created_before))
-        if filters.created_before
-        else HIGHEST
-    )
+    lowest = _first_at(filters.created_from) or LOWEST
+    highest = _first_at(filters.created_before) or HIGHEST
     cursor = min(below, highest) if below is not None else highest
     found: list[Payment] = []
     name, extra = "list_payments", ()
