@@ -32,10 +32,6 @@ class SleepingGateway:
     def __init__(self) -> None:
         self._clock = SystemClock()
 
-    def refuse(self, amount_minor: int, currency: str) -> str | None:  # noqa: ARG002
-        """Takes any amount."""
-        return None
-
     def parameters(self, payment: Payment) -> Mapping[str, Any]:
         """About as much as a real adapter commits."""
         return {

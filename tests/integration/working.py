@@ -52,9 +52,6 @@ class RuledGateway:
         self.sent: list[str] = []
         self.canceled: list[str] = []
 
-    def refuse(self, amount_minor: int, currency: str) -> str | None:
-        return None
-
     def parameters(self, of: Payment) -> Mapping[str, Any]:
         return {"amount": of.amount_minor, "digits": MINOR_DIGITS[of.currency]}
 

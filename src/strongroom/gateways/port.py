@@ -45,10 +45,6 @@ class Gateway(Protocol):
     staged: bool
     """Whether `prepare` makes an object first, which `send` then confirms by its id."""
 
-    def refuse(self, amount_minor: int, currency: str) -> str | None:
-        """Why this gateway cannot take the amount, or None when it can. No I/O."""
-        ...
-
     def parameters(self, payment: Payment) -> Mapping[str, Any]:
         """The exact parameters of the attempt, to be committed before any call. No I/O."""
         ...

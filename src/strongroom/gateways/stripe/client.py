@@ -17,7 +17,7 @@ from stripe import PaymentIntent, PaymentIntentService, StripeClient, StripeErro
 from strongroom.clock import Clock
 from strongroom.gateways.port import Account, Prepared
 from strongroom.gateways.stripe.declines import classify
-from strongroom.gateways.stripe.money import from_stripe, refusal, to_stripe
+from strongroom.gateways.stripe.money import from_stripe, to_stripe
 from strongroom.ids import to_text
 from strongroom.payments.states import (
     ActionRequired,
@@ -69,10 +69,6 @@ class StripeGateway:
         self._clock = clock
         self._default_return_url = default_return_url
         self._clients: dict[Account, _Kept] = {}
-
-    def refuse(self, amount_minor: int, currency: str) -> str | None:
-        """Why Stripe cannot take the amount, or None when it can."""
-        return refusal(amount_minor, currency)
 
     def parameters(self, payment: Payment) -> Mapping[str, Any]:
         """Parameters of create and confirm; references only, no personal data."""
