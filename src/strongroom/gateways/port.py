@@ -6,6 +6,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
+from strongroom.payments.refunds import Refund, RefundAnswer
 from strongroom.payments.states import Answer, Attempt, Call, Payment
 
 Heard = TypeVar("Heard")
@@ -66,6 +67,28 @@ class Gateway(Protocol):
 
     def cancel(self, account: Account, attempt: Attempt) -> Asking[Answer]:
         """Makes sure that the attempt's object takes no money: Canceled, or what it is instead."""
+        ...
+
+    def capture(self, account: Account, attempt: Attempt, amount_minor: int) -> Asking[Answer]:
+        """Takes this much of what the attempt holds, once, and releases the rest.
+
+        Approved, also when it was captured before; Declined when the gateway refused and the hold
+        stands or has gone (a look tells).
+        """
+        ...
+
+    def refund_parameters(
+        self, payment: Payment, attempt: Attempt, refund: Refund
+    ) -> Mapping[str, Any]:
+        """The exact parameters of the refund, to be committed before any call. No I/O."""
+        ...
+
+    def refund(self, account: Account, refund: Refund) -> Asking[RefundAnswer]:
+        """Gives money back, once, however often it is called with this refund's key."""
+        ...
+
+    def look_at_refund(self, account: Account, refund: Refund) -> Asking[RefundAnswer]:
+        """What has become of the refund: by its id, or by our reference in the gateway's list."""
         ...
 
     async def close(self) -> None:

@@ -22,6 +22,9 @@ Status = Literal[
     "canceled",
     "outcome_unknown",
 ]
+Capture = Literal["automatic", "manual"]
+"""Whether an authorization is captured at once, or when the caller asks for it."""
+
 Closing = Literal["failed", "canceled", "new_attempt"]
 """What a payment becomes once its gateway has confirmed that it can take no more money."""
 
@@ -50,8 +53,9 @@ DeclineClass = Literal[
 ]
 
 FINAL: Final[frozenset[Status]] = frozenset({"succeeded", "failed", "canceled"})
-AT_END: Final[frozenset[Status]] = FINAL | {"authorized"}
-"""Nothing is sent any more for a payment that stands here."""
+"""Nothing is sent any more to take money for a payment that stands here."""
+ROW_FORMAT: Final = 2
+"""What `row_digest` covers; 1 was without captures and refunds."""
 
 
 class Payment(Struct, frozen=True, kw_only=True):
@@ -59,6 +63,9 @@ class Payment(Struct, frozen=True, kw_only=True):
 
     `review` is set when a person has to look: the payment is frozen, nothing runs for it.
     `closing` is set while a gateway object is being canceled; the status is then `processing`.
+    `capture_minor` is what the caller asked to capture of a hold, which lasts to `capture_before`.
+    `refunding_minor` is reserved by refunds that are under way or unknown, `refunded_minor` is what
+    was given back; both together are at most `captured_minor`.
     `attempt_no` is the attempt that counts: it may be about to be opened, and those before it can
     take no money any more. `gateway_key_seed` comes from the caller's Idempotency-Key, so that a
     repeat of the request after a restored backup meets the same keys at the gateway.
@@ -84,11 +91,21 @@ class Payment(Struct, frozen=True, kw_only=True):
     closing: Closing | None = None
     closing_reason: str | None = None
     next_action: dict[str, Any] | None = None
+    capture: Capture = "automatic"
+    capture_minor: int | None = None
+    capture_before: datetime | None = None
+    refunding_minor: int = 0
+    refunded_minor: int = 0
     not_after: datetime
     gateway_key_seed: bytes
     digest_salt: bytes
     created_at: datetime
     updated_at: datetime
+
+    @property
+    def refundable_minor(self) -> int:
+        """What a refund may still ask for."""
+        return self.captured_minor - self.refunded_minor - self.refunding_minor
 
     def changed(self, now: datetime, **fields: object) -> "Payment":
         """The payment with these fields, one version on."""
@@ -115,14 +132,16 @@ class Call(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Attempt(Struct, frozen=True, kw_only=True):
-    """One try to move money at one gateway, with the exact parameters of its calls.
+    """One object at one gateway that can take money, with the exact parameters of its calls.
+
+    A capture and a void are steps of that object, which it takes at most once.
 
     `opened_at` is committed before anything is sent, so it bounds the first send from below.
     `staged`: the gateway first makes an object that takes no money until it is confirmed by id.
     """
 
     attempt_no: int
-    kind: Literal["sale"] = "sale"
+    kind: Literal["authorize", "sale"] = "sale"
     state: AttemptState
     gateway: str
     gateway_account_id: UUID
@@ -143,6 +162,15 @@ class Approved(Struct, frozen=True):
 
     amount_minor: int
     currency: str
+
+
+class Authorized(Struct, frozen=True):
+    """Money is held and can be captured once: `amount_minor`, until `capture_before` if it is known.
+    """
+
+    amount_minor: int
+    currency: str
+    capture_before: datetime | None
 
 
 class Declined(Struct, frozen=True):
@@ -190,7 +218,17 @@ class Mismatched(Struct, frozen=True):
     currency: str
 
 
-Answer = Approved | Declined | ActionRequired | Pending | Canceled | NotSent | Unknown | Mismatched
+Answer = (
+    Approved
+    | Authorized
+    | Declined
+    | ActionRequired
+    | Pending
+    | Canceled
+    | NotSent
+    | Unknown
+    | Mismatched
+)
 
 
 # What can happen to a payment.
@@ -209,6 +247,16 @@ class CustomerReturned(Struct, frozen=True):
     """The caller says that the customer's action is over: look at once."""
 
 
+class CaptureAsked(Struct, frozen=True):
+    """The caller wants `amount_minor` of the hold, None for all of it; the rest is released."""
+
+    amount_minor: int | None
+
+
+class CancelAsked(Struct, frozen=True):
+    """The caller wants no money to be taken."""
+
+
 class Due(Struct, frozen=True):
     """The payment's time has come: what is to be done now? `attempt` is the newest one."""
 
@@ -221,11 +269,12 @@ class Answered(Struct, frozen=True):
     attempt: Attempt
     answer: Answer
     call: Call
-    asked: Literal["send", "look", "cancel"]
+    asked: Literal["send", "look", "cancel", "capture"]
     tries: int
 
 
-Happening = InstrumentBrought | CustomerReturned | Due | Answered
+Command = InstrumentBrought | CustomerReturned | CaptureAsked | CancelAsked
+Happening = Command | Due | Answered
 
 
 # What follows from it.
@@ -249,6 +298,10 @@ class CancelObject(Struct, frozen=True):
     """Have the gateway's object canceled."""
 
 
+class CaptureHold(Struct, frozen=True):
+    """Have the gateway capture what the payment's `capture_minor` says."""
+
+
 class Schedule(Struct, frozen=True):
     """Come back at this moment."""
 
@@ -265,7 +318,8 @@ class Leave(Struct, frozen=True):
     """Whatever is planned for the payment stays planned."""
 
 
-Effect = Open | Send | Look | CancelObject | Schedule | Rest | Leave
+AtGateway = Send | Look | CancelObject | CaptureHold
+Effect = Open | AtGateway | Schedule | Rest | Leave
 
 
 class Decision(Struct, frozen=True):
