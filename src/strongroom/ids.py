@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import Final, Literal
 from uuid import UUID
 
-Prefix = Literal["ent", "pay", "key", "gwa", "req"]
+Prefix = Literal["ent", "pay", "ref", "key", "gwa", "req"]
 
 ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
 TEXT_CHARACTERS: Final = 26

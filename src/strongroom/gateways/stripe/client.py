@@ -4,88 +4,71 @@ Nothing moves money before the confirm, and a PaymentIntent takes money at most 
 happens in between can be learnt by retrieving it (docs.stripe.com/payments/paymentintents).
 """
 
-import ssl
-import time
 from collections.abc import Awaitable, Callable, Mapping
-from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-import aiohttp
 import stripe
-from stripe import PaymentIntent, PaymentIntentService, StripeClient, StripeError
+from stripe import PaymentIntent, PaymentIntentService, RequestOptions, StripeClient
 
 from strongroom.clock import Clock
 from strongroom.gateways.port import Account, Prepared
-from strongroom.gateways.stripe.declines import classify
+from strongroom.gateways.stripe.connections import Ask, Connections
 from strongroom.gateways.stripe.money import from_stripe, to_stripe
+from strongroom.gateways.stripe.reading import read_error, read_intent
+from strongroom.gateways.stripe.refunds import (
+    PAGE_SIZE,
+    PAGES_MAX,
+    is_ours,
+    read_refund,
+    read_refund_error,
+    refund_parameters,
+)
 from strongroom.ids import to_text
+from strongroom.payments.refunds import Absent, Refund, RefundAnswer, Refused
 from strongroom.payments.states import (
-    ActionRequired,
     Answer,
-    Approved,
     Attempt,
     Call,
-    Canceled,
     Declined,
     Mismatched,
     NotSent,
     Payment,
-    Pending,
     Unknown,
 )
 
-LIVE_URL: Final = "https://api.stripe.com"
-SOCKET_TIMEOUT_SECONDS: Final = 600.0
-"""Longer than any deadline of ours: an answer that comes late is still worth hearing."""
-CONNECTIONS_MAX: Final = 512
-NEVER_EXECUTED: Final = frozenset({401, 403, 429})
-"""Stripe answers these before its idempotency layer: the request did nothing."""
+CHARGE: Final = ["latest_charge"]
+"""What is expanded for a hold: its end stands in the charge."""
 
-stripe.enable_telemetry = False
-
-
-Stamp = tuple[int, int, int]
-"""Inode, size and time of change in ns: another one means that the file was written anew."""
-
-
-class CredentialsUnreadable(Exception):
-    """The account's secret could not be read from its file; nothing was sent."""
-
-
-class _Kept(NamedTuple):
-    """A client with the secret that stood in the account's file at `stamp`."""
-
-    stamp: Stamp | None
-    client: StripeClient
-    http: stripe.HTTPClient
+Intents = Callable[[PaymentIntentService], Awaitable[PaymentIntent]]
 
 
 class StripeGateway:
-    """One adapter for all of a process's Stripe accounts; keeps a client per account."""
+    """One adapter for all of a process's Stripe accounts."""
 
     staged = True
 
     def __init__(self, clock: Clock, default_return_url: str) -> None:
-        self._clock = clock
+        self._connections = Connections(clock)
         self._default_return_url = default_return_url
-        self._clients: dict[Account, _Kept] = {}
 
     def parameters(self, payment: Payment) -> Mapping[str, Any]:
         """Parameters of create and confirm; references only, no personal data."""
-        return {
-            "create": {
-                "amount": to_stripe(payment.amount_minor, payment.currency),
-                "currency": payment.currency.lower(),
-                "payment_method": payment.instrument_token,
-                "payment_method_types": ["card"],
-                "metadata": {
-                    "strongroom_payment": to_text("pay", payment.payment_id),
-                    "strongroom_attempt": str(payment.attempt_no),
-                    "merchant_reference": payment.merchant_reference,
-                },
+        create: dict[str, Any] = {
+            "amount": to_stripe(payment.amount_minor, payment.currency),
+            "currency": payment.currency.lower(),
+            "payment_method": payment.instrument_token,
+            "payment_method_types": ["card"],
+            "metadata": {
+                "strongroom_payment": to_text("pay", payment.payment_id),
+                "strongroom_attempt": str(payment.attempt_no),
+                "merchant_reference": payment.merchant_reference,
             },
-            "confirm": {"return_url": payment.return_url or self._default_return_url},
         }
+        confirm: dict[str, Any] = {"return_url": payment.return_url or self._default_return_url}
+        if payment.capture == "manual":
+            create["capture_method"] = "manual"
+            confirm["expand"] = CHARGE
+        return {"create": create, "confirm": confirm}
 
     async def prepare(self, account: Account, attempt: Attempt) -> tuple[Prepared | Answer, Call]:
         """Creates the PaymentIntent unconfirmed. NotSent when that failed: no money can move."""
@@ -123,17 +106,16 @@ class StripeGateway:
 
     async def look(self, account: Account, attempt: Attempt) -> tuple[Answer, Call]:
         """Retrieves the PaymentIntent; anything but the object itself leaves it Unknown."""
-        if attempt.gateway_object_id is None:
-            call = Call(
-                operation="retrieve",
-                started_at=self._clock.now(),
-                duration_ms=0.0,
-                outcome="no_object_id",
-            )
-            return Unknown("no_object_id"), call
         object_id = attempt.gateway_object_id
+        if object_id is None:
+            call = self._connections.without_asking("retrieve", "no_object_id")
+            return Unknown("no_object_id"), call
+        held = attempt.parameters.get("create", {}).get("capture_method") == "manual"
         answer, call, intent = await self._ask(
-            "retrieve", account, attempt, lambda intents: intents.retrieve_async(object_id)
+            "retrieve",
+            account,
+            attempt,
+            lambda intents: intents.retrieve_async(object_id, {"expand": CHARGE} if held else {}),
         )
         return (answer if intent is not None else Unknown(call.outcome)), call
 
@@ -146,179 +128,141 @@ class StripeGateway:
             lambda intents: intents.cancel_async(
                 attempt.gateway_object_id or "",
                 {"cancellation_reason": "abandoned"},
-                {"idempotency_key": f"{attempt.gateway_key}_cancel_{self._moment()}"},
+                self._own_key(attempt, "cancel"),
             ),
         )
         if isinstance(answer, Declined):
             return Unknown("cancel_refused"), call
         return answer, call
 
+    async def capture(
+        self, account: Account, attempt: Attempt, amount_minor: int
+    ) -> tuple[Answer, Call]:
+        """Captures the PaymentIntent, which is possible once; the rest of the hold is released.
+
+        Canceled when it was canceled before, be it that the hold had expired.
+        """
+        amount = to_stripe(amount_minor, attempt.currency)
+        if from_stripe(amount, attempt.currency) != amount_minor:
+            call = self._connections.without_asking("capture", "amount_not_representable")
+            return Declined("config_error", call.outcome, object_open=True), call
+        answer, call, _ = await self._ask(
+            "capture",
+            account,
+            attempt,
+            lambda intents: intents.capture_async(
+                attempt.gateway_object_id or "",
+                {"amount_to_capture": amount, "expand": [*CHARGE]},
+                self._own_key(attempt, "capture"),
+            ),
+        )
+        return answer, call
+
+    def refund_parameters(
+        self, payment: Payment, attempt: Attempt, refund: Refund
+    ) -> Mapping[str, Any]:
+        """Parameters of the refund; references only, no personal data."""
+        return refund_parameters(payment, attempt, refund)
+
+    async def refund(self, account: Account, refund: Refund) -> tuple[RefundAnswer, Call]:
+        """Makes the Refund, under a key of its own that never changes."""
+        parameters = refund.parameters
+        if parameters is None:
+            call = self._connections.without_asking("refund", "parameters_missing")
+            return NotSent(call.outcome), call
+        if from_stripe(parameters["amount"], refund.currency) != refund.amount_minor:
+            call = self._connections.without_asking("refund", "amount_not_representable")
+            return Refused(call.outcome), call
+        answer, call, _ = await self._connections.ask(
+            account,
+            Ask(
+                "refund",
+                lambda client: client.v1.refunds.create_async(
+                    parameters,  # type: ignore[arg-type] # as committed
+                    {"idempotency_key": refund.gateway_key},
+                ),
+                lambda found: read_refund(found, refund),
+                read_refund_error,
+            ),
+        )
+        return answer, call
+
+    async def look_at_refund(self, account: Account, refund: Refund) -> tuple[RefundAnswer, Call]:
+        """Retrieves the Refund, or looks for our reference among the payment's Refunds."""
+        object_id = refund.gateway_object_id
+        if object_id is None:
+            return await self._find_refund(account, refund)
+        ask: Ask[stripe.Refund, RefundAnswer] = Ask(
+            "retrieve_refund",
+            lambda client: client.v1.refunds.retrieve_async(object_id),
+            lambda found: read_refund(found, refund),
+            read_refund_error,
+        )
+        heard = await self._connections.ask(account, ask)
+        answer, call, found = heard
+        return (answer if found is not None else Unknown(_why(answer))), call
+
     async def close(self) -> None:
         """Closes the connections to Stripe."""
-        for kept in self._clients.values():
-            await kept.http.close_async()
-        self._clients.clear()
+        await self._connections.close()
 
-    def _moment(self) -> int:
-        """Cancel is idempotent by itself, so each has a key of its own: a 500 stored under one
-        would be repeated for a day.
-        """
-        return int(self._clock.now().timestamp() * 1_000_000)
+    async def _find_refund(self, account: Account, refund: Refund) -> tuple[RefundAnswer, Call]:
+        """Absent when all of the payment's Refunds were seen and none bears our reference."""
+        intent_id = (refund.parameters or {}).get("payment_intent")
+        if intent_id is None:
+            call = self._connections.without_asking("list_refunds", "no_object_id")
+            return Unknown(call.outcome), call
 
-    def _client(self, account: Account) -> StripeClient:
-        """The account's client; its secret follows the file, its connections stay.
+        async def all_of_them(client: StripeClient) -> list[stripe.Refund] | None:
+            seen: list[stripe.Refund] = []
+            asked: dict[str, Any] = {"payment_intent": intent_id, "limit": PAGE_SIZE}
+            for _ in range(PAGES_MAX):
+                page = await client.v1.refunds.list_async(asked)  # type: ignore[arg-type]
+                seen += page.data
+                if not page.has_more:
+                    return seen
+                asked["starting_after"] = page.data[-1].id
+            return None
 
-        Raises CredentialsUnreadable.
-        """
-        known = self._clients.get(account)
-        file = Path(account.secret_file)
-        try:
-            found = file.stat()
-            stamp = (found.st_ino, found.st_size, found.st_mtime_ns)
-            if known is not None and known.stamp == stamp:
-                return known.client
-            secret = file.read_text("utf-8").strip()
-        except (OSError, UnicodeDecodeError):
-            raise CredentialsUnreadable from None
-        http = known.http if known is not None else _connections()
-        url = account.base_url if account.environment == "stand_in" else LIVE_URL
-        client = StripeClient(
-            secret,
-            base_addresses={"api": url or LIVE_URL},
-            http_client=http,
-            max_network_retries=0,
+        def read(seen: list[stripe.Refund] | None) -> RefundAnswer:
+            if seen is None:
+                return Unknown("too_many_refunds")
+            ours = [found for found in seen if is_ours(found, refund)]
+            if len(ours) > 1:
+                return Unknown("several_refunds")
+            return read_refund(ours[0], refund) if ours else Absent()
+
+        answer, call, seen = await self._connections.ask(
+            account, Ask("list_refunds", all_of_them, read, read_refund_error)
         )
-        self._clients[account] = _Kept(stamp, client, http)
-        return client
+        return (answer if seen is not None else Unknown(_why(answer))), call
 
-    def _read_secret_again(self, account: Account) -> None:
-        """It was refused: the next call reads the file, whatever its stamp says."""
-        if (known := self._clients.get(account)) is not None:
-            self._clients[account] = known._replace(stamp=None)
+    def _own_key(self, attempt: Attempt, operation: str) -> RequestOptions:
+        """For what is idempotent by itself: a 500 stored under one key would be repeated for a
+        day.
+        """
+        return {
+            "idempotency_key": f"{attempt.gateway_key}_{operation}_{self._connections.moment()}"
+        }
 
     async def _ask(
-        self,
-        operation: str,
-        account: Account,
-        attempt: Attempt,
-        request: Callable[[PaymentIntentService], Awaitable[PaymentIntent]],
+        self, operation: str, account: Account, attempt: Attempt, request: Intents
     ) -> tuple[Answer, Call, PaymentIntent | None]:
-        started_at, started = self._clock.now(), time.perf_counter()
-        answer: Answer
-        intent: PaymentIntent | None = None
-        http_status: int | None = None
-        request_id: str | None = None
-        try:
-            intents = self._client(account).v1.payment_intents
-            try:
-                intent = await request(intents)
-                answer = read_intent(intent, attempt)
-                response = intent.last_response
-                if response is not None:
-                    http_status, request_id = response.code, response.request_id
-            except StripeError as error:
-                http_status, request_id = error.http_status, error.request_id
-                answer, intent = read_error(error, attempt)
-                if http_status == 401:
-                    self._read_secret_again(account)
-        except CredentialsUnreadable:
-            answer = NotSent("credentials_unreadable")
-        except Exception as error:  # noqa: BLE001 - whatever broke, the request had left
-            answer, intent = Unknown("malformed_" + type(error).__name__), None
-        call = Call(
-            operation=operation,
-            started_at=started_at,
-            duration_ms=round((time.perf_counter() - started) * 1000, 3),
-            outcome=str(intent.status) if intent is not None else _word(answer),
-            http_status=http_status,
-            gateway_request_id=request_id,
-            code=answer.raw_code if isinstance(answer, Declined) else None,
+        return await self._connections.ask(
+            account,
+            Ask(
+                operation,
+                lambda client: request(client.v1.payment_intents),
+                lambda intent: read_intent(intent, attempt),
+                lambda error: read_error(error, attempt),
+            ),
         )
-        return answer, call, intent
 
 
-def _connections() -> stripe.HTTPClient:
-    return stripe.AIOHTTPClient(
-        timeout=SOCKET_TIMEOUT_SECONDS,
-        connector=aiohttp.TCPConnector(
-            limit=CONNECTIONS_MAX,
-            ssl=ssl.create_default_context(cafile=stripe.ca_bundle_path),
-        ),
-    )
-
-
-def _word(answer: Answer) -> str:
-    if isinstance(answer, NotSent | Unknown):
-        return answer.why
-    return type(answer).__name__.lower()
-
-
-def read_intent(intent: PaymentIntent, attempt: Attempt) -> Answer:
-    """What a PaymentIntent says about the attempt that it belongs to."""
-    known = attempt.gateway_object_id
-    if not intent.id or (known is not None and intent.id != known):
-        return Unknown("another_object")
-    currency, status = intent.currency.upper(), str(intent.status)
-    amount_minor = from_stripe(intent.amount, currency)
-    if (amount_minor, currency) != (attempt.amount_minor, attempt.currency):
-        return Mismatched(amount_minor or 0, currency)
-    match status:
-        case "succeeded":
-            received = from_stripe(intent.amount_received, currency)
-            return Approved(received if received is not None else -1, currency)
-        case "requires_action":
-            return ActionRequired(_next_action(intent))
-        case "processing":
-            return Pending()
-        case "canceled":
-            return Canceled()
-        case "requires_payment_method":
-            failure = intent.last_payment_error
-            if failure is None:
-                return NotSent("instrument_missing_at_gateway", fresh_key=True)
-            decline, raw = classify(
-                getattr(failure, "code", None), getattr(failure, "decline_code", None)
-            )
-            return Declined(decline, raw, object_open=True)
-        case "requires_confirmation":
-            return NotSent("not_confirmed_yet")
+def _why(answer: RefundAnswer) -> str:
+    """Why a look brought no object."""
+    match answer:
+        case NotSent() | Unknown() | Refused():
+            return answer.why
         case _:
-            return Unknown("unexpected_status")
-
-
-def _next_action(intent: PaymentIntent) -> dict[str, Any]:
-    action = intent.next_action
-    if action is not None and action.type == "redirect_to_url":
-        redirect = action.redirect_to_url
-        return {"type": "redirect_to_url", "url": redirect.url if redirect else None}
-    return {"type": action.type if action is not None else "unknown"}
-
-
-def read_error(error: StripeError, attempt: Attempt) -> tuple[Answer, PaymentIntent | None]:
-    """What an error of the SDK says, and the PaymentIntent inside it, if there is one."""
-    body = error.error
-    code = (body.code if body is not None else None) or error.code
-    kind = getattr(body, "type", None)
-    intent = getattr(body, "payment_intent", None)
-    status = error.http_status
-    if isinstance(error, stripe.APIConnectionError):
-        refused = isinstance(error.__cause__, aiohttp.ClientConnectorError)
-        return (NotSent("not_reached") if refused else Unknown("connection_lost")), None
-    if kind == "idempotency_error" or isinstance(error, stripe.IdempotencyError):
-        return Unknown("idempotency_mismatch"), None
-    if status in NEVER_EXECUTED:
-        return NotSent("rate_limited" if status == 429 else "credentials_refused"), None
-    if status == 409:
-        return Unknown("in_flight_at_gateway"), None
-    if isinstance(error, stripe.CardError) or status == 402:
-        decline, raw = classify(code, getattr(body, "decline_code", None))
-        return Declined(decline, raw, object_open=True), None
-    if code == "payment_intent_unexpected_state" and isinstance(intent, PaymentIntent):
-        return read_intent(intent, attempt), intent
-    if status is not None and 400 <= status < 500:
-        missing = code == "resource_missing" and getattr(body, "param", "") == "payment_method"
-        raw = (code or "invalid_request")[:100]
-        if missing:
-            return Declined("invalid_instrument", raw, object_open=True), None
-        return Declined("config_error", raw, object_open=True), None
-    return Unknown("gateway_error"), None
+            return "gateway_error"
