@@ -19,6 +19,7 @@ from strongroom.clock import SystemClock
 from strongroom.config import Home, Settings
 from strongroom.gateways.port import Account, Gateway, Prepared
 from strongroom.payments.engine import Committed, Engine
+from strongroom.payments.refunds import Refund, RefundAnswer, Refunded
 from strongroom.payments.states import Answer, Approved, Attempt, Call, NotSent, Payment
 
 GATEWAY_SECONDS: Final = 0.005
@@ -61,6 +62,36 @@ class SleepingGateway:
     async def cancel(self, account: Account, attempt: Attempt) -> tuple[Answer, Call]:
         """Too late, always."""
         return await self.send(account, attempt)
+
+    async def capture(
+        self, account: Account, attempt: Attempt, amount_minor: int
+    ) -> tuple[Answer, Call]:
+        """Captures after the sleep."""
+        _, call = await self.send(account, attempt)
+        return Approved(amount_minor, attempt.currency), call
+
+    def refund_parameters(
+        self,
+        payment: Payment,  # noqa: ARG002
+        attempt: Attempt,
+        refund: Refund,
+    ) -> Mapping[str, Any]:
+        """About as much as a real adapter commits."""
+        return {"object": attempt.gateway_object_id, "amount": refund.amount_minor}
+
+    async def refund(
+        self,
+        account: Account,  # noqa: ARG002
+        refund: Refund,
+    ) -> tuple[RefundAnswer, Call]:
+        """Gives back after the sleep."""
+        await asyncio.sleep(GATEWAY_SECONDS)
+        answer = Refunded(refund.gateway_key, "succeeded", refund.amount_minor, refund.currency)
+        return answer, self._call("refund")
+
+    async def look_at_refund(self, account: Account, refund: Refund) -> tuple[RefundAnswer, Call]:
+        """As refund: what was asked was done."""
+        return await self.refund(account, refund)
 
     async def close(self) -> None:
         """Holds nothing."""

@@ -6,32 +6,45 @@ import logging
 import os
 import signal
 import sys
-from typing import Final
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, Final, Literal
 
+import asyncpg
 import structlog
 
 from strongroom.access.api_keys import ApiKeys
-from strongroom.clock import SystemClock
+from strongroom.clock import Clock, SystemClock
 from strongroom.config import ConfigurationError, Home, Settings
 from strongroom.database import connect_pool
 from strongroom.directory import check_mode
 from strongroom.gateways.accounts import Accounts
 from strongroom.gateways.port import Gateway
 from strongroom.gateways.stripe.money import refusal as stripe_refusal
+from strongroom.http.commands import CommandOperations
 from strongroom.http.front_door import FrontDoor
 from strongroom.http.health import Health
+from strongroom.http.instruments import Instruments
 from strongroom.http.payments import PaymentOperations
+from strongroom.http.refunds import RefundOperations
 from strongroom.http.routes import make_application
 from strongroom.http.server import Server
 from strongroom.http.waiting import Waiting
 from strongroom.ids import BUCKETS
 from strongroom.payments.accept import Acceptor
+from strongroom.payments.commands import Commander
 from strongroom.payments.engine import Engine
-from strongroom.work.worker import LEASE_OVER_DEADLINE, Worker
+from strongroom.payments.reads import read_payments, read_refunds
+from strongroom.payments.refund_engine import RefundDesk
+from strongroom.payments.sender import Sender
+from strongroom.work.calls import LEASE_OVER_DEADLINE, Calls
+from strongroom.work.worker import Worker
 
 API_CONNECTIONS: Final = 10
 """For reads and confirms; the accept writers have theirs beside them."""
-WORKER_CONNECTIONS: Final = 6
+WORKER_CONNECTIONS: Final = 8
+REFUNDS_IN_FLIGHT_MAX: Final = 128
+REFUNDS_CLAIMED_MAX: Final = 64
 GC_THRESHOLD: Final = 20_000
 
 log = structlog.get_logger()
@@ -49,6 +62,63 @@ def gateways_of(settings: Settings) -> dict[str, Gateway]:
     return {"stripe": StripeGateway(SystemClock(), settings.api_url + "/returned")}
 
 
+class Api:
+    """The parts of an API process over one pool of its connections."""
+
+    def __init__(
+        self, pool: asyncpg.Pool, clock: Clock, mode: Literal["dev", "live"], acceptor: Acceptor
+    ) -> None:
+        self._keys, self._acceptor = ApiKeys(pool, mode), acceptor
+        self._waiting = Waiting(partial(read_payments, pool), lambda payment: payment.payment_id)
+        self._refund_waiting = Waiting(partial(read_refunds, pool), lambda refund: refund.refund_id)
+        self._commander = Commander(pool)
+        instruments = Instruments(Accounts(pool), AMOUNT_RULES)
+        self.health = Health(pool)
+        self.operations = PaymentOperations(
+            pool=pool,
+            clock=clock,
+            keys=self._keys,
+            instruments=instruments,
+            acceptor=acceptor,
+            waiting=self._waiting,
+            random_bytes=os.urandom,
+        )
+        commands = CommandOperations(
+            clock=clock,
+            keys=self._keys,
+            instruments=instruments,
+            commander=self._commander,
+            waiting=self._waiting,
+        )
+        refunds = RefundOperations(
+            pool=pool,
+            clock=clock,
+            keys=self._keys,
+            instruments=instruments,
+            commander=self._commander,
+            waiting=self._refund_waiting,
+            random_bytes=os.urandom,
+        )
+        self.plain = make_application(self.operations, commands, refunds, self.health)
+        self.front_door = FrontDoor(self.operations, self.plain)
+
+    def start(self) -> None:
+        """Starts what runs beside requests, in the running loop."""
+        self._keys.start()
+        self._waiting.start()
+        self._refund_waiting.start()
+        self._acceptor.start()
+        self._commander.start()
+
+    async def drain(self) -> None:
+        """Waits for all that was taken in, lets everyone who waits go, and stops."""
+        await self._acceptor.drain()
+        await self._commander.drain()
+        await self._waiting.close()
+        await self._refund_waiting.close()
+        await self._keys.close()
+
+
 async def serve_api(home: Home, host: str, port: int) -> None:
     """Runs the API until SIGTERM or SIGINT, then finishes what it took in.
 
@@ -62,41 +132,25 @@ async def serve_api(home: Home, host: str, port: int) -> None:
         application="strongroom-api",
     )
     await check_mode(pool, settings.mode)
-    accounts, keys, waiting = Accounts(pool), ApiKeys(pool, settings.mode), Waiting(pool)
     acceptor = Acceptor(pool, writers=settings.accept_writers, batch_max=settings.accept_batch_max)
-    operations = PaymentOperations(
-        pool=pool,
-        clock=clock,
-        keys=keys,
-        accounts=accounts,
-        amount_rules=AMOUNT_RULES,
-        acceptor=acceptor,
-        waiting=waiting,
-        random_bytes=os.urandom,
-    )
-    health = Health(pool)
-    front_door = FrontDoor(operations, make_application(operations, health))
+    api = Api(pool, clock, settings.mode, acceptor)
     server = Server(
-        front_door,
+        api.front_door,
         host,
         port,
         on_ready=lambda: log.info("api_ready", host=host, port=port, mode=settings.mode),
     )
-    keys.start()
-    waiting.start()
-    acceptor.start()
+    api.start()
     _calm_collector()
     stopping = _stop_signals()
     serving = asyncio.create_task(server.listen())
     await asyncio.wait(
         {serving, asyncio.create_task(stopping.wait())}, return_when=asyncio.FIRST_COMPLETED
     )
-    health.draining = True
+    api.health.draining = True
     server.stop()
     await serving
-    await acceptor.drain()
-    await waiting.close()
-    await keys.close()
+    await api.drain()
     await pool.close()
     log.info("api_stopped")
 
@@ -115,35 +169,47 @@ async def run_worker(home: Home, buckets: range = range(BUCKETS)) -> None:
     )
     await check_mode(pool, settings.mode)
     gateways = gateways_of(settings)
-    engine = Engine(
-        pool,
-        clock,
-        gateways,
-        actor="worker",
-        lease=settings.gateway_deadline * LEASE_OVER_DEADLINE,
-        buckets=buckets,
+    accounts, deadline = Accounts(pool), settings.gateway_deadline
+    lease = deadline * LEASE_OVER_DEADLINE
+    engine = Engine(pool, clock, gateways, actor="worker", lease=lease, buckets=buckets)
+    calls, refund_calls = Calls(clock, deadline), Calls(clock, deadline)
+    refunds = RefundDesk(
+        pool, gateways, accounts, refund_calls, actor="worker", lease=lease, buckets=buckets
     )
-    worker = Worker(
-        engine,
-        gateways,
-        Accounts(pool),
-        clock,
-        deadline=settings.gateway_deadline,
-        in_flight_max=settings.worker_in_flight_max,
-    )
+    workers: list[Worker[Any]] = [
+        Worker(
+            Sender(engine, gateways, accounts, calls),
+            calls,
+            in_flight_max=settings.worker_in_flight_max,
+        ),
+        Worker(
+            refunds,
+            refund_calls,
+            in_flight_max=REFUNDS_IN_FLIGHT_MAX,
+            claim_max=REFUNDS_CLAIMED_MAX,
+        ),
+    ]
     _calm_collector()
     stopping = _stop_signals()
-    running = asyncio.create_task(worker.run())
+    running = asyncio.create_task(_run_all(workers))
     log.info("worker_ready", mode=settings.mode)
     await asyncio.wait(
         {running, asyncio.create_task(stopping.wait())}, return_when=asyncio.FIRST_COMPLETED
     )
-    worker.stop()
+    for worker in workers:
+        worker.stop()
     await running
     for gateway in gateways.values():
         await gateway.close()
     await pool.close()
     log.info("worker_stopped")
+
+
+async def _run_all(workers: Sequence[Worker[Any]]) -> None:
+    """All of them; when one breaks, the process ends and is started anew."""
+    async with asyncio.TaskGroup() as group:
+        for worker in workers:
+            group.create_task(worker.run())
 
 
 def _calm_collector() -> None:

@@ -79,21 +79,23 @@ class Problem(Exception):
         if status is not None:
             self.status = status
 
+    def as_document(self) -> ProblemDocument:
+        """What the caller is told."""
+        return ProblemDocument(
+            type=TYPE_PREFIX + self.code,
+            title=self.title,
+            status=self.status,
+            code=self.code,
+            detail=self.detail,
+            retry_safe=self.retry_safe,
+            what_to_do=self.what_to_do,
+            field=self.field,
+            payment_id=self.payment_id,
+        )
+
     def document(self) -> bytes:
         """The problem document as JSON bytes."""
-        return msgspec.json.encode(
-            ProblemDocument(
-                type=TYPE_PREFIX + self.code,
-                title=self.title,
-                status=self.status,
-                code=self.code,
-                detail=self.detail,
-                retry_safe=self.retry_safe,
-                what_to_do=self.what_to_do,
-                field=self.field,
-                payment_id=self.payment_id,
-            )
-        )
+        return msgspec.json.encode(self.as_document())
 
 
 class Invalid(Problem):

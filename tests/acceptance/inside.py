@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,18 +9,13 @@ from typing import Any
 import asyncpg
 from msgspec import Struct
 
-from strongroom.access.api_keys import ApiKeys
-from strongroom.app import AMOUNT_RULES
+from strongroom.app import Api
 from strongroom.clock import SystemClock
 from strongroom.config import Home
 from strongroom.database import connect_pool
-from strongroom.gateways.accounts import Accounts
 from strongroom.http.exchange import Asked, Reply
-from strongroom.http.front_door import Application, FrontDoor
-from strongroom.http.health import Health
+from strongroom.http.front_door import Application
 from strongroom.http.payments import PaymentOperations
-from strongroom.http.routes import make_application
-from strongroom.http.waiting import Waiting
 from strongroom.payments.accept import Acceptor
 from tests.acceptance.client import order, until
 from tests.acceptance.running import Running
@@ -55,28 +49,12 @@ async def inside(running: Running, **limits: Any) -> AsyncIterator[Inside]:
     url = home.secret("database_api_url")
     pool = await connect_pool(url, size_max=4, application="test")
     writers = await connect_pool(url, size_max=1, application="test-writers")
-    keys, waiting = ApiKeys(pool, "dev"), Waiting(pool)
-    acceptor = Acceptor(writers, **limits)
-    operations = PaymentOperations(
-        pool=pool,
-        clock=SystemClock(),
-        keys=keys,
-        accounts=Accounts(pool),
-        amount_rules=AMOUNT_RULES,
-        acceptor=acceptor,
-        waiting=waiting,
-        random_bytes=os.urandom,
-    )
-    plain = make_application(operations, Health(pool))
-    keys.start()
-    waiting.start()
-    acceptor.start()
+    api = Api(pool, SystemClock(), "dev", Acceptor(writers, **limits))
+    api.start()
     try:
-        yield Inside(operations, FrontDoor(operations, plain), plain, writers)
+        yield Inside(api.operations, api.front_door, api.plain, writers)
     finally:
-        await acceptor.drain()
-        await waiting.close()
-        await keys.close()
+        await api.drain()
         await writers.close()
         await pool.close()
 

@@ -15,9 +15,10 @@ from strongroom.gateways.accounts import Accounts
 from strongroom.gateways.port import Account, Prepared
 from strongroom.ids import BUCKETS, new_id
 from strongroom.payments.accept import Acceptor, Created, Outcome, Request
-from strongroom.payments.engine import Engine
+from strongroom.payments.engine import Claimed, Engine
 from strongroom.payments.idempotency import fingerprint
 from strongroom.payments.journal import accepted_payload
+from strongroom.payments.sender import Sender
 from strongroom.payments.states import (
     Answer,
     Approved,
@@ -27,7 +28,8 @@ from strongroom.payments.states import (
     NotSent,
     Payment,
 )
-from strongroom.work.worker import LEASE_OVER_DEADLINE, Worker
+from strongroom.work.calls import LEASE_OVER_DEADLINE, Calls
+from strongroom.work.worker import Worker
 from tests.unit.examples import payment
 
 DEADLINE: Final = timedelta(seconds=2)
@@ -103,17 +105,12 @@ class Shop:
         )
 
     @asynccontextmanager
-    async def working(self, **limits: int) -> AsyncIterator[Worker]:
+    async def working(self, **limits: int) -> AsyncIterator[Worker[Claimed]]:
         """A worker that runs in the block and has ended after it."""
         gateways: Any = {"stripe": self.gateway}
-        worker = Worker(
-            self.engine(),
-            gateways,
-            Accounts(self._worker),
-            self.clock,
-            deadline=DEADLINE,
-            **limits,
-        )
+        calls = Calls(self.clock, DEADLINE)
+        sender = Sender(self.engine(), gateways, Accounts(self._worker), calls)
+        worker = Worker(sender, calls, **limits)
         running = asyncio.create_task(worker.run())
         try:
             yield worker

@@ -15,7 +15,9 @@ from strongroom.errors import Invalid
 from strongroom.http.exchange import JSON, Asked
 from strongroom.money import AMOUNT_MINOR_MAX, is_currency
 from strongroom.payments.idempotency import KEY_CHARACTERS_MAX
+from strongroom.payments.states import Capture
 
+BULK_BYTES_MAX: Final = 1024 * 1024
 REFERENCE_CHARACTERS_MAX: Final = 200
 DESCRIPTION_CHARACTERS_MAX: Final = 1000
 METADATA_KEYS_MAX: Final = 50
@@ -55,6 +57,17 @@ class CreatePayment(Struct, frozen=True, forbid_unknown_fields=True):
     metadata: dict[str, str] = {}
     not_after: Annotated[datetime, Meta(tz=True)] | None = None
     return_url: str | None = None
+    capture: Capture = "automatic"
+
+
+class CapturePayment(Struct, frozen=True, forbid_unknown_fields=True):
+    """Body of POST /v1/payments/{id}/capture; without `amount`, all that is held."""
+
+    amount: int | None = None
+
+
+class CancelPayment(Struct, frozen=True, forbid_unknown_fields=True):
+    """Body of POST /v1/payments/{id}/cancel: an empty object."""
 
 
 class ConfirmPayment(Struct, frozen=True, forbid_unknown_fields=True):
@@ -119,9 +132,13 @@ def _wrong_shape(message: str, fields: str) -> Invalid:
     )
 
 
-def check_idempotency_key(asked: Asked) -> str:
+def fields_of(body: type[Struct]) -> str:
+    """The names of a body's fields, for refusals."""
+    return ", ".join(body.__struct_fields__) or "none"
+
+
+def check_idempotency_key(key: str | None) -> str:
     """The key of the request. Raises Invalid when there is none or it has the wrong form."""
-    key = asked.idempotency_key
     if key is None:
         raise Invalid(
             "idempotency_key_missing",
@@ -145,23 +162,14 @@ def check_create(body: CreatePayment, now: datetime) -> tuple[str, datetime]:
     That moment may have passed: the request may be a retry of one that came in time. Raises
     Invalid with the field and the rule.
     """
-    if not 0 < body.amount <= AMOUNT_MINOR_MAX:
-        raise _rule(
-            "amount_invalid",
-            "amount",
-            "is an integer above 0 and below 2^63, in the currency's minor unit",
-        )
+    check_amount(body.amount)
     currency = body.currency.upper()
     if not body.currency.isascii() or not is_currency(currency):
         raise _rule("currency_unknown", "currency", "is an ISO 4217 code, as EUR")
     _check_text("merchant_reference", body.merchant_reference, 1, REFERENCE_CHARACTERS_MAX)
     if body.description is not None:
         _check_text("description", body.description, 0, DESCRIPTION_CHARACTERS_MAX, _OF_LINES)
-    if len(body.metadata) > METADATA_KEYS_MAX:
-        raise _rule("metadata_too_large", "metadata", f"has at most {METADATA_KEYS_MAX} keys")
-    for name, value in body.metadata.items():
-        _check_text("metadata", name, 1, METADATA_KEY_CHARACTERS_MAX)
-        _check_text("metadata", value, 0, METADATA_VALUE_CHARACTERS_MAX, _OF_LINES)
+    check_metadata(body.metadata)
     check_instrument(body.instrument)
     check_return_url(body.return_url)
     if body.not_after is None:
@@ -169,6 +177,25 @@ def check_create(body: CreatePayment, now: datetime) -> tuple[str, datetime]:
     if body.not_after > now + NOT_AFTER_MAX:
         raise not_after_invalid()
     return currency, body.not_after
+
+
+def check_amount(amount_minor: int) -> None:
+    """Raises Invalid for what is no amount of money."""
+    if not 0 < amount_minor <= AMOUNT_MINOR_MAX:
+        raise _rule(
+            "amount_invalid",
+            "amount",
+            "is an integer above 0 and below 2^63, in the currency's minor unit",
+        )
+
+
+def check_metadata(metadata: dict[str, str]) -> None:
+    """Raises Invalid for too many, too long or unprintable names and values."""
+    if len(metadata) > METADATA_KEYS_MAX:
+        raise _rule("metadata_too_large", "metadata", f"has at most {METADATA_KEYS_MAX} keys")
+    for name, value in metadata.items():
+        _check_text("metadata", name, 1, METADATA_KEY_CHARACTERS_MAX)
+        _check_text("metadata", value, 0, METADATA_VALUE_CHARACTERS_MAX, _OF_LINES)
 
 
 def not_after_invalid() -> Invalid:
@@ -228,4 +255,6 @@ def stable_fields(body: CreatePayment | ConfirmPayment) -> dict[str, Any]:
     fields["gateway"] = None if instrument is None else instrument.gateway
     if "currency" in fields:
         fields["currency"] = fields["currency"].upper()
+    if fields.get("capture") == "automatic":
+        del fields["capture"]  # as before the field was there: its fingerprints stay the same
     return fields

@@ -18,7 +18,8 @@ from strongroom.http.exchange import (
     problem_reply,
     read_headers,
 )
-from strongroom.http.payments import CREATE_PATH, PaymentOperations
+from strongroom.http.listing import CREATE_PATH
+from strongroom.http.payments import PaymentOperations
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -59,15 +60,17 @@ class FrontDoor:
         await write_reply(send, await self._operations.create(asked))
 
 
-async def read_body(receive: Callable[[], Awaitable[Any]]) -> bytes:
+async def read_body(
+    receive: Callable[[], Awaitable[Any]], bytes_max: int = BODY_BYTES_MAX
+) -> bytes:
     """The whole body.
 
-    Raises TooLarge beyond BODY_BYTES_MAX, without reading on, and Unavailable when it has not come
+    Raises TooLarge beyond `bytes_max`, without reading on, and Unavailable when it has not come
     within BODY_SECONDS_MAX: a client that stalls must not hold a connection, or a stop, for ever.
     """
     try:
         async with asyncio.timeout(BODY_SECONDS_MAX):
-            return await _read_all(receive)
+            return await _read_all(receive, bytes_max)
     except TimeoutError:
         raise Unavailable(
             "body_too_slow",
@@ -77,27 +80,27 @@ async def read_body(receive: Callable[[], Awaitable[Any]]) -> bytes:
         ) from None
 
 
-async def _read_all(receive: Callable[[], Awaitable[Any]]) -> bytes:
+async def _read_all(receive: Callable[[], Awaitable[Any]], bytes_max: int) -> bytes:
     message = await receive()
     body: bytes = message.get("body", b"")
-    if not message.get("more_body") and len(body) <= BODY_BYTES_MAX:
+    if not message.get("more_body") and len(body) <= bytes_max:
         return body
     parts, size = [body], len(body)
-    while size <= BODY_BYTES_MAX and message.get("more_body"):
+    while size <= bytes_max and message.get("more_body"):
         message = await receive()
         part = message.get("body", b"")
         parts.append(part)
         size += len(part)
-    if size > BODY_BYTES_MAX:
-        raise body_too_large()
+    if size > bytes_max:
+        raise body_too_large(bytes_max)
     return b"".join(parts)
 
 
-def body_too_large() -> TooLarge:
+def body_too_large(bytes_max: int = BODY_BYTES_MAX) -> TooLarge:
     """The refusal of a body beyond the limit."""
     return TooLarge(
         "body_too_large",
-        f"A body has at most {BODY_BYTES_MAX} bytes.",
+        f"A body has at most {bytes_max} bytes here.",
         "Send less; a payment needs no more than its reference, description and metadata.",
     )
 

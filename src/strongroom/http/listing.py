@@ -9,10 +9,11 @@ import msgspec
 from msgspec import Struct
 
 from strongroom.errors import Invalid
-from strongroom.ids import MalformedId, from_text, to_text
+from strongroom.ids import MalformedId, Prefix, from_text, to_text
 from strongroom.payments.reads import Filters
-from strongroom.payments.states import Payment, Status
+from strongroom.payments.states import Capture, Payment, Status
 
+CREATE_PATH: Final = "/v1/payments"
 LIMIT_DEFAULT: Final = 20
 LIMIT_MAX: Final = 100
 PARAMETERS: Final = (
@@ -20,8 +21,6 @@ PARAMETERS: Final = (
     "merchant_reference",
     "created_from",
     "created_before",
-    "cursor",
-    "limit",
 )
 
 
@@ -32,14 +31,23 @@ class InstrumentView(Struct, frozen=True):
 
 
 class PaymentView(Struct, frozen=True, kw_only=True):
-    """A payment as callers see it: amounts in minor units, times in UTC (RFC 3339)."""
+    """A payment as callers see it: amounts in minor units, times in UTC (RFC 3339).
+
+    `refunding_amount` is held by refunds whose end is not known yet; `refundable_amount` is what a
+    refund may still ask for.
+    """
 
     id: str
     status: Status
     status_reason: str | None
     review: str | None
     amount: int
+    capture: Capture
+    capture_before: datetime | None
     captured_amount: int
+    refunded_amount: int
+    refunding_amount: int
+    refundable_amount: int
     currency: str
     merchant_reference: str
     description: str | None
@@ -67,7 +75,12 @@ def view_of(payment: Payment) -> PaymentView:
         status_reason=payment.status_reason,
         review=payment.review,
         amount=payment.amount_minor,
+        capture=payment.capture,
+        capture_before=payment.capture_before,
         captured_amount=payment.captured_minor,
+        refunded_amount=payment.refunded_minor,
+        refunding_amount=payment.refunding_minor,
+        refundable_amount=payment.refundable_minor,
         currency=payment.currency,
         merchant_reference=payment.merchant_reference,
         description=payment.description,
@@ -86,12 +99,7 @@ def read_query(query: dict[str, list[str]]) -> tuple[Filters, UUID | None, int]:
 
     Raises Invalid for unknown or repeated parameters and for values out of form.
     """
-    if any(name not in PARAMETERS for name in query):
-        raise _refused("parameter_unknown", None, "one of: " + ", ".join(PARAMETERS))
-    for name, values in query.items():
-        if len(values) != 1:
-            raise _refused("parameter_repeated", name, "given once")
-    given = {name: values[0] for name, values in query.items()}
+    given, below, limit = read_page(query, PARAMETERS, "pay")
     status = given.get("status")
     if status is not None and status not in get_args(Status):
         raise _refused("parameter_invalid", "status", "one of: " + ", ".join(get_args(Status)))
@@ -104,7 +112,24 @@ def read_query(query: dict[str, list[str]]) -> tuple[Filters, UUID | None, int]:
         created_from=_moment(given, "created_from"),
         created_before=_moment(given, "created_before"),
     )
-    return filters, _cursor(given), _limit(given)
+    return filters, below, limit
+
+
+def read_page(
+    query: dict[str, list[str]], names: tuple[str, ...], prefix: Prefix
+) -> tuple[dict[str, str], UUID | None, int]:
+    """The parameters given, the cursor and the limit; `names` may be given beside those two.
+
+    Raises Invalid for unknown or repeated parameters and for values out of form.
+    """
+    known = (*names, "cursor", "limit")
+    if any(name not in known for name in query):
+        raise _refused("parameter_unknown", None, "one of: " + ", ".join(known))
+    for name, values in query.items():
+        if len(values) != 1:
+            raise _refused("parameter_repeated", name, "given once")
+    given = {name: values[0] for name, values in query.items()}
+    return given, _cursor(given, prefix), _limit(given)
 
 
 def _moment(given: dict[str, str], name: str) -> datetime | None:
@@ -120,12 +145,12 @@ def _moment(given: dict[str, str], name: str) -> datetime | None:
     return moment
 
 
-def _cursor(given: dict[str, str]) -> UUID | None:
+def _cursor(given: dict[str, str], prefix: Prefix) -> UUID | None:
     text = given.get("cursor")
     if text is None:
         return None
     try:
-        return from_text("pay", text)
+        return from_text(prefix, text)
     except MalformedId:
         raise _refused("parameter_invalid", "cursor", "the next_cursor of a page") from None
 

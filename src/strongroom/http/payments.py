@@ -1,32 +1,21 @@
 """The operations on payments, the same behind the front door and behind Litestar."""
 
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final, assert_never
-from uuid import UUID
+from collections.abc import Callable
+from typing import Final, assert_never
 
 import asyncpg
 import msgspec
-import structlog
 
 from strongroom.access.api_keys import ApiKeys, Credential
 from strongroom.clock import Clock, microseconds_since_epoch
-from strongroom.database import UNREACHABLE
-from strongroom.errors import (
-    Conflict,
-    Forbidden,
-    Invalid,
-    Problem,
-    Unavailable,
-    described,
-    no_such_payment,
-)
-from strongroom.gateways.accounts import Accounts
-from strongroom.gateways.port import Account
+from strongroom.errors import Conflict, no_such_payment
 from strongroom.http import bodies
-from strongroom.http.exchange import Asked, Reply, internal_error, json_reply, problem_reply
-from strongroom.http.listing import PaymentList, PaymentView, read_query, view_of
+from strongroom.http.asking import answer, authorise, key_reused, payment_id_of, unavailable
+from strongroom.http.exchange import Asked, Reply, json_reply
+from strongroom.http.instruments import Instruments
+from strongroom.http.listing import CREATE_PATH, PaymentList, PaymentView, read_query, view_of
 from strongroom.http.waiting import Waiting
-from strongroom.ids import MalformedId, from_text, new_id, to_text
+from strongroom.ids import new_id, to_text
 from strongroom.payments.accept import (
     Acceptor,
     Created,
@@ -36,26 +25,13 @@ from strongroom.payments.accept import (
     Request,
     TryAgain,
 )
-from strongroom.payments.confirm import (
-    Confirmation,
-    KeyUsedElsewhere,
-    UnknownPayment,
-    confirm,
-)
 from strongroom.payments.idempotency import fingerprint, gateway_key_seed
 from strongroom.payments.journal import accepted_payload
 from strongroom.payments.reads import list_payments, read_payments
-from strongroom.payments.states import CustomerReturned, InstrumentBrought, NotPossible, Payment
-from strongroom.work.batch import OutcomeOfCommitUnknown, QueueFull, Refused
-
-CREATE_PATH: Final = "/v1/payments"
-
-log = structlog.get_logger()
+from strongroom.payments.states import Payment
 
 _create_decoder: Final = msgspec.json.Decoder(bodies.CreatePayment)
-_confirm_decoder: Final = msgspec.json.Decoder(bodies.ConfirmPayment)
-_CREATE_FIELDS: Final = ", ".join(bodies.CreatePayment.__struct_fields__)
-_CONFIRM_FIELDS: Final = ", ".join(bodies.ConfirmPayment.__struct_fields__)
+_CREATE_FIELDS: Final = bodies.fields_of(bodies.CreatePayment)
 
 
 class PaymentOperations:
@@ -67,50 +43,34 @@ class PaymentOperations:
         pool: asyncpg.Pool,
         clock: Clock,
         keys: ApiKeys,
-        accounts: Accounts,
-        amount_rules: Mapping[str, Callable[[int, str], str | None]],
+        instruments: Instruments,
         acceptor: Acceptor,
-        waiting: Waiting,
+        waiting: Waiting[Payment],
         random_bytes: Callable[[int], bytes],
     ) -> None:
         self._pool = pool
         self._clock = clock
         self._keys = keys
-        self._accounts = accounts
-        self._amount_rules = amount_rules
+        self._instruments = instruments
         self._acceptor = acceptor
         self._waiting = waiting
         self._random_bytes = random_bytes
 
     async def create(self, asked: Asked) -> Reply:
         """POST /v1/payments."""
-        return await _answer(self._create, asked)
-
-    async def confirm(self, asked: Asked, payment_text: str) -> Reply:
-        """POST /v1/payments/{id}/confirm."""
-        return await _answer(self._confirm, asked, payment_text)
+        return await answer(self._create, asked)
 
     async def get(self, asked: Asked, payment_text: str) -> Reply:
         """GET /v1/payments/{id}."""
-        return await _answer(self._get, asked, payment_text)
+        return await answer(self._get, asked, payment_text)
 
     async def list_page(self, asked: Asked, query: dict[str, list[str]]) -> Reply:
         """GET /v1/payments."""
-        return await _answer(self._list, asked, query)
-
-    async def _authorise(self, asked: Asked, scope: str) -> Credential:
-        credential = await self._keys.authenticate(asked.authorization)
-        if scope not in credential.scopes:
-            raise Forbidden(
-                "scope_missing",
-                f"The API key does not have the scope {scope}.",
-                f"Use a key with {scope}; `strongroom keys create --scope {scope}` makes one.",
-            )
-        return credential
+        return await answer(self._list, asked, query)
 
     async def _create(self, asked: Asked) -> Reply:
-        credential = await self._authorise(asked, "payments:write")
-        key = bodies.check_idempotency_key(asked)
+        credential = await authorise(self._keys, asked, "payments:write")
+        key = bodies.check_idempotency_key(asked.idempotency_key)
         body = bodies.decode(asked, _create_decoder, _CREATE_FIELDS)
         request = await self._request(credential, key, body)
         outcome = await self._acceptor.accept(request)
@@ -118,11 +78,15 @@ class PaymentOperations:
             raise bodies.not_after_invalid()
         match outcome:
             case Created(payment):
-                return await self._reply(asked, payment, replayed=False, created=True)
+                return await payment_reply(
+                    asked, payment, self._waiting, replayed=False, created=True
+                )
             case Replayed(payment):
-                return await self._reply(asked, payment, replayed=True, created=False)
+                return await payment_reply(
+                    asked, payment, self._waiting, replayed=True, created=False
+                )
             case KeyReused():
-                raise _key_reused()
+                raise key_reused()
             case ReferenceTaken(holder):
                 raise Conflict(
                     "merchant_reference_taken",
@@ -133,7 +97,7 @@ class PaymentOperations:
                     payment_id=to_text("pay", holder),
                 )
             case TryAgain():
-                raise _unavailable("accept_contended", "Requests got in each other's way.")
+                raise unavailable("accept_contended", "Requests got in each other's way.")
         assert_never(outcome)
 
     async def _request(
@@ -144,8 +108,8 @@ class PaymentOperations:
         entity = credential.legal_entity_id
         account = None
         if body.instrument is not None:
-            account = await self._account(entity, body.instrument.gateway)
-            self._check_amount(account, body.amount, currency)
+            account = await self._instruments.account(entity, body.instrument.gateway)
+            self._instruments.check_amount(account.gateway, body.amount, currency)
         payment = Payment(
             legal_entity_id=entity,
             payment_id=new_id(microseconds_since_epoch(now), entity),
@@ -157,6 +121,7 @@ class PaymentOperations:
             description=body.description,
             metadata=body.metadata,
             return_url=body.return_url,
+            capture=body.capture,
             gateway=account.gateway if account else None,
             gateway_account_id=account.gateway_account_id if account else None,
             instrument_token=body.instrument.token if body.instrument else None,
@@ -177,88 +142,9 @@ class PaymentOperations:
             replay_only=not_after <= now,
         )
 
-    async def _account(self, legal_entity_id: UUID, gateway_name: str) -> Account:
-        """The account that will take the payment. Raises Invalid when there is none."""
-        account = await self._accounts.choose(legal_entity_id, gateway_name)
-        if account is None:
-            raise Invalid(
-                "gateway_account_missing",
-                f"The legal entity has no account at {gateway_name}.",
-                "Add one with `strongroom gateway-accounts add`.",
-                field="instrument.gateway",
-            )
-        return account
-
-    def _check_amount(self, account: Account, amount_minor: int, currency: str) -> None:
-        """Raises Invalid when the gateway cannot take the amount."""
-        refusal = self._amount_rules[account.gateway](amount_minor, currency)
-        if refusal is not None:
-            raise Invalid(
-                "amount_not_representable",
-                refusal,
-                "Choose another amount, currency or gateway.",
-                field="amount",
-            )
-
-    async def _confirm(self, asked: Asked, payment_text: str) -> Reply:
-        credential = await self._authorise(asked, "payments:write")
-        payment_id = _payment_id(payment_text)
-        key = bodies.check_idempotency_key(asked)
-        body = bodies.decode(asked, _confirm_decoder, _CONFIRM_FIELDS)
-        bodies.check_instrument(body.instrument)
-        bodies.check_return_url(body.return_url)
-
-        instrument, account = body.instrument, None
-        if instrument is not None:
-            account = await self._account(credential.legal_entity_id, instrument.gateway)
-
-        def happening(payment: Payment) -> InstrumentBrought | CustomerReturned:
-            if instrument is None or account is None:
-                return CustomerReturned()
-            self._check_amount(account, payment.amount_minor, payment.currency)
-            return InstrumentBrought(
-                account.gateway, account.gateway_account_id, instrument.token, body.return_url
-            )
-
-        path = f"{CREATE_PATH}/{payment_text}/confirm"
-        confirmation = Confirmation(
-            legal_entity_id=credential.legal_entity_id,
-            payment_id=payment_id,
-            idempotency_key=key,
-            fingerprint=fingerprint("POST", path, bodies.stable_fields(body)),
-            actor=credential.actor,
-            at=self._clock.now(),
-        )
-        try:
-            confirmed = await confirm(self._pool, confirmation, happening)
-        except UnknownPayment:
-            raise no_such_payment() from None
-        except KeyUsedElsewhere:
-            raise _key_reused() from None
-        except NotPossible as refusal:
-            raise _not_possible(refusal) from None
-        return await self._reply(
-            asked, confirmed.payment, replayed=confirmed.replayed, created=False
-        )
-
-    async def _reply(
-        self, asked: Asked, payment: Payment, *, replayed: bool, created: bool
-    ) -> Reply:
-        seconds = bodies.wait_seconds(asked)
-        headers: list[tuple[str, str]] = []
-        if seconds:
-            payment = await self._waiting.settled(payment, seconds)
-            headers.append(("preference-applied", f"wait={seconds}"))
-        if replayed:
-            headers.append(("idempotent-replayed", "true"))
-        view = view_of(payment)
-        headers.append(("location", f"{CREATE_PATH}/{view.id}"))
-        status = 202 if payment.status == "processing" else 201 if created else 200
-        return json_reply(status, view, *headers)
-
     async def _get(self, asked: Asked, payment_text: str) -> Reply:
-        credential = await self._authorise(asked, "payments:read")
-        payment_id = _payment_id(payment_text)
+        credential = await authorise(self._keys, asked, "payments:read")
+        payment_id = payment_id_of(payment_text)
         found = await read_payments(self._pool, {payment_id: credential.legal_entity_id})
         if not found:
             raise no_such_payment()
@@ -269,7 +155,7 @@ class PaymentOperations:
         return json_reply(200, view_of(payment))
 
     async def _list(self, asked: Asked, query: dict[str, list[str]]) -> Reply:
-        credential = await self._authorise(asked, "payments:read")
+        credential = await authorise(self._keys, asked, "payments:read")
         filters, below, limit = read_query(query)
         page = await list_payments(self._pool, credential.legal_entity_id, filters, below, limit)
         views: list[PaymentView] = [view_of(payment) for payment in page.payments]
@@ -277,79 +163,18 @@ class PaymentOperations:
         return json_reply(200, PaymentList(data=views, next_cursor=cursor))
 
 
-async def _answer(operation: Callable[..., Awaitable[Reply]], *arguments: Any) -> Reply:
-    """Runs an operation; whatever it raises becomes a problem document."""
-    try:
-        return await operation(*arguments)
-    except Problem as problem:
-        return problem_reply(problem)
-    except QueueFull:
-        return problem_reply(_unavailable("queue_full", "Too many requests are waiting."))
-    except OutcomeOfCommitUnknown:
-        return problem_reply(
-            _unavailable(
-                "accept_unknown", "The database did not say whether the payment is stored."
-            )
-        )
-    except Refused as refused:
-        log.warning("refused_by_database", error=type(refused.__cause__).__name__)
-        return problem_reply(
-            Invalid(
-                "refused_by_database",
-                "The database refused this request; nothing of it was stored.",
-                "Check amounts and lengths; if they are right, tell the operator.",
-            )
-        )
-    except (*UNREACHABLE, asyncpg.SerializationError) as error:
-        log.warning("database_out_of_reach", error=type(error).__name__)
-        return problem_reply(_unavailable("database_unavailable", "The database does not answer."))
-    except Exception as bug:  # noqa: BLE001 - no bug may leave a caller without an answer
-        log.error("operation_failed", **described(bug))
-        return problem_reply(internal_error())
-
-
-def _payment_id(text: str) -> UUID:
-    try:
-        return from_text("pay", text)
-    except MalformedId:
-        raise no_such_payment() from None
-
-
-def _unavailable(code: str, detail: str) -> Unavailable:
-    return Unavailable(
-        code,
-        detail,
-        "Send the same request with the same Idempotency-Key again; it cannot charge twice.",
-        retry_after_seconds=1,
-    )
-
-
-def _key_reused() -> Invalid:
-    return Invalid(
-        "idempotency_key_reused",
-        "This Idempotency-Key was used before for a request with other content.",
-        "Make a new key for a new intent; send the old content to get the old answer.",
-    )
-
-
-def _not_possible(refusal: NotPossible) -> Conflict:
-    reasons = {
-        "payment_has_an_instrument": (
-            "The payment has an instrument already.",
-            "To continue after an action, confirm without an instrument; else make a new payment.",
-        ),
-        "not_after_passed": (
-            "The time in which the payment may be sent has passed.",
-            "Make a new payment.",
-        ),
-        "instrument_missing": (
-            "The payment waits for an instrument.",
-            "Confirm with an instrument.",
-        ),
-        "payment_is_over": (
-            "The payment has come to its end.",
-            "Look at its status; make a new payment for a new charge.",
-        ),
-    }
-    detail, what_to_do = reasons[refusal.code]
-    return Conflict(refusal.code, detail, what_to_do)
+async def payment_reply(
+    asked: Asked, payment: Payment, waiting: Waiting[Payment], *, replayed: bool, created: bool
+) -> Reply:
+    """The payment, after the wait that the caller prefers: 202 while it is `processing`."""
+    seconds = bodies.wait_seconds(asked)
+    headers: list[tuple[str, str]] = []
+    if seconds:
+        payment = await waiting.settled(payment, seconds)
+        headers.append(("preference-applied", f"wait={seconds}"))
+    if replayed:
+        headers.append(("idempotent-replayed", "true"))
+    view = view_of(payment)
+    headers.append(("location", f"{CREATE_PATH}/{view.id}"))
+    status = 202 if payment.status == "processing" else 201 if created else 200
+    return json_reply(status, view, *headers)

@@ -9,10 +9,20 @@ from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFou
 from litestar.params import FromPath
 
 from strongroom.errors import Invalid, Missing, Problem, described
-from strongroom.http.exchange import Asked, Reply, internal_error, problem_reply, read_headers
+from strongroom.http import bodies
+from strongroom.http.commands import CommandOperations
+from strongroom.http.exchange import (
+    BODY_BYTES_MAX,
+    Asked,
+    Reply,
+    internal_error,
+    problem_reply,
+    read_headers,
+)
 from strongroom.http.front_door import FIXED_HEADERS, read_body
 from strongroom.http.health import Health
 from strongroom.http.payments import PaymentOperations
+from strongroom.http.refunds import RefundOperations
 
 QUERY_PARAMETERS_MAX: Final = 20
 
@@ -21,7 +31,12 @@ AnyRequest = Request[Any, Any, Any]
 log = structlog.get_logger()
 
 
-def make_application(operations: PaymentOperations, health: Health) -> Litestar:
+def make_application(  # noqa: C901 - one small function a route
+    operations: PaymentOperations,
+    commands: CommandOperations,
+    refunds: RefundOperations,
+    health: Health,
+) -> Litestar:
     """The Litestar application over the same operations that the front door calls."""
 
     @post("/v1/payments")
@@ -42,7 +57,38 @@ def make_application(operations: PaymentOperations, health: Health) -> Litestar:
     @post("/v1/payments/{payment_id:str}/confirm")
     async def confirm_payment(request: AnyRequest, payment_id: FromPath[str]) -> Response[bytes]:
         """Bring an instrument, or go on after the customer's action."""
-        return _response(await operations.confirm(await _asked(request), payment_id))
+        return _response(await commands.confirm(await _asked(request), payment_id))
+
+    @post("/v1/payments/{payment_id:str}/capture")
+    async def capture_payment(request: AnyRequest, payment_id: FromPath[str]) -> Response[bytes]:
+        """Take what is held, in full or in part; the rest is released."""
+        return _response(await commands.capture(await _asked(request), payment_id))
+
+    @post("/v1/payments/{payment_id:str}/cancel")
+    async def cancel_payment(request: AnyRequest, payment_id: FromPath[str]) -> Response[bytes]:
+        """Have no money taken; `processing` until the gateway has confirmed."""
+        return _response(await commands.cancel(await _asked(request), payment_id))
+
+    @post("/v1/refunds")
+    async def create_refund(request: AnyRequest) -> Response[bytes]:
+        """Give money back, in full or in part."""
+        return _response(await refunds.create(await _asked(request)))
+
+    @post("/v1/refunds/bulk")
+    async def create_refunds(request: AnyRequest) -> Response[bytes]:
+        """Up to 500 refunds, each with a result of its own."""
+        asked = await _asked(request, bodies.BULK_BYTES_MAX)
+        return _response(await refunds.bulk(asked))
+
+    @get("/v1/refunds")
+    async def list_refunds(request: AnyRequest) -> Response[bytes]:
+        """List refunds, newest first."""
+        return _response(await refunds.list_page(await _asked(request), _query(request)))
+
+    @get("/v1/refunds/{refund_id:str}")
+    async def get_refund(request: AnyRequest, refund_id: FromPath[str]) -> Response[bytes]:
+        """Read one refund."""
+        return _response(await refunds.get(await _asked(request), refund_id))
 
     @get("/healthz")
     async def healthz() -> Response[bytes]:
@@ -65,6 +111,12 @@ def make_application(operations: PaymentOperations, health: Health) -> Litestar:
             list_payments,
             get_payment,
             confirm_payment,
+            capture_payment,
+            cancel_payment,
+            create_refund,
+            create_refunds,
+            list_refunds,
+            get_refund,
             healthz,
             readyz,
             returned,
@@ -75,9 +127,9 @@ def make_application(operations: PaymentOperations, health: Health) -> Litestar:
     )
 
 
-async def _asked(request: AnyRequest) -> Asked:
+async def _asked(request: AnyRequest, body_bytes_max: int = BODY_BYTES_MAX) -> Asked:
     headers = read_headers(request.scope["headers"])
-    body = b"" if request.method == "GET" else await read_body(request.receive)
+    body = b"" if request.method == "GET" else await read_body(request.receive, body_bytes_max)
     return Asked(method=str(request.method), path=request.scope["path"], body=body, **headers)
 
 

@@ -1,15 +1,14 @@
 """`Prefer: wait=N`: one batched look per process serves everyone who waits."""
 
 import asyncio
-from typing import Final
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final, Generic, Protocol, TypeVar
 from uuid import UUID
 
 import asyncpg
 import structlog
 
 from strongroom.database import UNREACHABLE
-from strongroom.payments.reads import read_payments
-from strongroom.payments.states import Payment
 
 LOOK_SECONDS: Final = 0.1
 WAITERS_MAX: Final = 10_000
@@ -17,12 +16,37 @@ WAITERS_MAX: Final = 10_000
 log = structlog.get_logger()
 
 
-class Waiting:
-    """Holds requests until their payment leaves `processing`, or their time is up."""
+class Settling(Protocol):
+    """What can be waited for: a payment, a refund."""
 
-    def __init__(self, pool: asyncpg.Pool) -> None:
-        self._pool = pool
-        self._waiters: dict[UUID, list[tuple[UUID, asyncio.Future[Payment]]]] = {}
+    @property
+    def legal_entity_id(self) -> UUID:
+        """Whose it is."""
+        ...
+
+    @property
+    def status(self) -> str:
+        """`processing` for as long as there is something to wait for."""
+        ...
+
+
+Thing = TypeVar("Thing", bound=Settling)
+
+
+class Waiting(Generic[Thing]):
+    """Holds requests until their payment, or refund, leaves `processing`, or their time is up.
+
+    `read` gives the things as they now are, by id; `id_of` is a thing's id.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[Mapping[UUID, UUID]], Awaitable[list[Thing]]],
+        id_of: Callable[[Thing], UUID],
+    ) -> None:
+        self._read = read
+        self._id_of = id_of
+        self._waiters: dict[UUID, list[tuple[UUID, asyncio.Future[Thing]]]] = {}
         self._count = 0
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -40,24 +64,24 @@ class Waiting:
             for _, future in waiters:
                 future.cancel()
 
-    async def settled(self, payment: Payment, seconds: int) -> Payment:
-        """The payment once it is not `processing`, or as given when the time is up."""
-        if payment.status != "processing" or seconds <= 0 or self._count >= WAITERS_MAX:
-            return payment
-        future: asyncio.Future[Payment] = asyncio.get_running_loop().create_future()
-        entry = (payment.legal_entity_id, future)
-        self._waiters.setdefault(payment.payment_id, []).append(entry)
+    async def settled(self, thing: Thing, seconds: int) -> Thing:
+        """The thing once it is not `processing`, or as given when the time is up."""
+        if thing.status != "processing" or seconds <= 0 or self._count >= WAITERS_MAX:
+            return thing
+        future: asyncio.Future[Thing] = asyncio.get_running_loop().create_future()
+        one, entry = self._id_of(thing), (thing.legal_entity_id, future)
+        self._waiters.setdefault(one, []).append(entry)
         self._count += 1
         self._wake.set()
         try:
             await asyncio.wait([future], timeout=seconds)
-            return future.result() if future.done() and not future.cancelled() else payment
+            return future.result() if future.done() and not future.cancelled() else thing
         finally:
             self._count -= 1
-            waiters = self._waiters[payment.payment_id]
+            waiters = self._waiters[one]
             waiters.remove(entry)
             if not waiters:
-                del self._waiters[payment.payment_id]
+                del self._waiters[one]
 
     async def _look_forever(self) -> None:
         while True:
@@ -65,14 +89,14 @@ class Waiting:
                 self._wake.clear()
                 await self._wake.wait()
             await asyncio.sleep(LOOK_SECONDS)
-            wanted = {payment: waiters[0][0] for payment, waiters in self._waiters.items()}
+            wanted = {one: waiters[0][0] for one, waiters in self._waiters.items()}
             try:
-                found = await read_payments(self._pool, wanted)
+                found = await self._read(wanted)
             except (asyncpg.PostgresError, *UNREACHABLE) as error:
                 log.warning("waiting_look_failed", error=type(error).__name__)
                 continue
-            for payment in found:
-                if payment.status != "processing":
-                    for _, future in self._waiters.get(payment.payment_id, []):
+            for thing in found:
+                if thing.status != "processing":
+                    for _, future in self._waiters.get(self._id_of(thing), []):
                         if not future.done():
-                            future.set_result(payment)
+                            future.set_result(thing)

@@ -243,6 +243,7 @@ def _columns(requests: Sequence[Request]) -> tuple[list[object], ...]:
             r.row_digest,
             r.payload,
             p.created_at,
+            p.capture,
         )
         for r in requests
         for p in (r.payment,)

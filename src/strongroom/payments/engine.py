@@ -31,13 +31,12 @@ from strongroom.payments.journal import (
 from strongroom.payments.rows import Row, attempt_of, json_text, payment_of
 from strongroom.payments.states import (
     Answered,
+    AtGateway,
     Attempt,
     Call,
-    CancelObject,
     Decision,
     Due,
     Effect,
-    Look,
     Open,
     Payment,
     Rest,
@@ -60,7 +59,7 @@ class Claimed(Struct, frozen=True, kw_only=True):
 
     payment: Payment
     attempt: Attempt
-    effect: Send | Look | CancelObject
+    effect: AtGateway
     tries: int
     lease: int
 
@@ -209,7 +208,7 @@ class Engine:
                 effect = Send()
             payload = payload_of(payment, decision, attempt, None)
             verdicts.append(Verdict(payment, decision, payload, job["lease"], attempt))
-            if isinstance(effect, Send | Look | CancelObject):
+            if isinstance(effect, AtGateway):
                 if attempt is None:
                     raise InvariantBroken("an effect at a gateway needs an attempt")
                 claimed.append(
@@ -238,6 +237,7 @@ class Engine:
         gateway = self._gateways[payment.gateway]
         return Attempt(
             attempt_no=number,
+            kind="sale" if payment.capture == "automatic" else "authorize",
             state="open",
             gateway=payment.gateway,
             gateway_account_id=payment.gateway_account_id,

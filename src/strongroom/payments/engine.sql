@@ -25,16 +25,17 @@ CROSS JOIN LATERAL (SELECT * FROM attempts found
 -- apply: write decisions; each only if the payment's version is still the one decided on
 WITH item AS MATERIALIZED (
   SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::integer[], $4::text[], $5::text[], $6::text[],
-    $7::bigint[], $8::integer[], $9::text[], $10::text[], $11::jsonb[], $12::timestamptz[],
-    $13::text[], $14::bytea[], $15::bytea[], $16::text[], $17::timestamptz[], $18::boolean[],
-    $19::integer[])
+    $7::bigint[], $8::bigint[], $9::timestamptz[], $10::integer[], $11::text[], $12::text[],
+    $13::jsonb[], $14::timestamptz[], $15::text[], $16::bytea[], $17::bytea[], $18::text[],
+    $19::timestamptz[], $20::boolean[], $21::integer[])
   AS item (legal_entity_id, payment_id, version, status, status_reason, review, captured_minor,
-    attempt_no, closing, closing_reason, next_action, updated_at, kind, row_digest, payload,
+    capture_minor, capture_before, attempt_no, closing, closing_reason, next_action, updated_at, kind, row_digest, payload,
     job, run_at, release, lease)
 ), done AS (
   UPDATE payments p SET version = item.version, status = item.status,
     status_reason = item.status_reason, review = item.review,
-    captured_minor = item.captured_minor, attempt_no = item.attempt_no, closing = item.closing,
+    captured_minor = item.captured_minor, capture_minor = item.capture_minor,
+    capture_before = item.capture_before, attempt_no = item.attempt_no, closing = item.closing,
     closing_reason = item.closing_reason, next_action = item.next_action,
     updated_at = item.updated_at
   FROM item
@@ -44,8 +45,9 @@ WITH item AS MATERIALIZED (
 ), applied AS MATERIALIZED (
   SELECT * FROM item WHERE (payment_id IN (SELECT payment_id FROM done)) IS TRUE
 ), new_event AS (
-  INSERT INTO events (legal_entity_id, payment_id, version, kind, actor, at, row_digest, payload)
-  SELECT legal_entity_id, payment_id, version, kind, $20, updated_at, row_digest, payload
+  INSERT INTO events (legal_entity_id, payment_id, version, kind, actor, at, row_digest,
+    row_format, payload)
+  SELECT legal_entity_id, payment_id, version, kind, $22, updated_at, row_digest, 2, payload
   FROM applied
 ), job_over AS (
   DELETE FROM jobs j USING applied

@@ -5,10 +5,12 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from strongroom.payments.refunds import Refund
 from strongroom.payments.rows import json_text
 from strongroom.payments.states import (
     Answered,
     Attempt,
+    AttemptState,
     Call,
     Decision,
     Payment,
@@ -37,6 +39,7 @@ def accepted_payload(payment: Payment, idempotency_key: str) -> bytes:
             "currency": payment.currency,
             "merchant_reference": payment.merchant_reference,
             "gateway": payment.gateway,
+            "capture": payment.capture,
             "not_after": payment.not_after,
             "idempotency_key": idempotency_key,
         },
@@ -49,6 +52,10 @@ _STATE_FIELDS = (
     "status_reason",
     "review",
     "captured_minor",
+    "capture_minor",
+    "capture_before",
+    "refunding_minor",
+    "refunded_minor",
     "attempt_no",
     "closing",
     "closing_reason",
@@ -60,7 +67,18 @@ def payload_of(
     before: Payment, decision: Decision, attempt: Attempt | None, call: Call | None
 ) -> bytes:
     """Canonical JSON of what changed, enough to fold the payment's state out of its events."""
-    after = decision.payment
+    return changes_payload(before, decision.payment, attempt, call, decision.attempt_state)
+
+
+def changes_payload(
+    before: Payment,
+    after: Payment,
+    attempt: Attempt | None = None,
+    call: Call | None = None,
+    attempt_state: AttemptState | None = None,
+    **more: object,
+) -> bytes:
+    """As `payload_of`, with whatever else the event has to say; empty when nothing changed."""
     if after is before:
         return b""
     content: dict[str, Any] = {
@@ -71,13 +89,27 @@ def payload_of(
     if attempt is not None:
         content["attempt"] = {
             "no": attempt.attempt_no,
-            "state": decision.attempt_state,
+            "state": attempt_state,
             "gateway_object_id": attempt.gateway_object_id,
             "opened_at": attempt.opened_at,
         }
     if call is not None:
         content["call"] = call
+    content.update(more)
     return msgspec.json.encode(content, order="deterministic")
+
+
+def refund_summary(refund: Refund) -> dict[str, object]:
+    """What an event says of a refund; the digest covers the whole of its row."""
+    return {
+        "id": refund.refund_id,
+        "status": refund.status,
+        "status_reason": refund.status_reason,
+        "review": refund.review,
+        "amount_minor": refund.amount_minor,
+        "gateway_object_id": refund.gateway_object_id,
+        "row_digest": refund.row_digest().hex(),
+    }
 
 
 def verdict_columns(verdicts: Sequence[Verdict]) -> tuple[list[Any], ...]:
@@ -96,6 +128,8 @@ def verdict_columns(verdicts: Sequence[Verdict]) -> tuple[list[Any], ...]:
                 after.status_reason,
                 after.review,
                 after.captured_minor,
+                after.capture_minor,
+                after.capture_before,
                 after.attempt_no,
                 after.closing,
                 after.closing_reason,

@@ -6,7 +6,7 @@ They are recorded, and believed when they say that money moved.
 from datetime import datetime
 
 from strongroom.payments.states import (
-    AT_END,
+    FINAL,
     Answered,
     Approved,
     AttemptState,
@@ -27,7 +27,7 @@ def answered_late(payment: Payment, answered: Answered, now: datetime) -> Decisi
         # What is not at its end gets a status in which nothing more is sent.
         changed = payment.changed(
             now,
-            status=payment.status if payment.status in AT_END else "outcome_unknown",
+            status=payment.status if payment.status in FINAL else "outcome_unknown",
             review=payment.review or review,
             next_action=None,
         )

@@ -5,11 +5,12 @@ WITH item AS MATERIALIZED (
   SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::bytea[], $5::text[], $6::text[],
     $7::bigint[], $8::text[], $9::text[], $10::jsonb[], $11::text[], $12::text[], $13::uuid[],
     $14::text[], $15::timestamptz[], $16::bytea[], $17::bytea[], $18::smallint[],
-    $19::timestamptz[], $20::text[], $21::bytea[], $22::bytea[], $23::timestamptz[])
+    $19::timestamptz[], $20::text[], $21::bytea[], $22::bytea[], $23::timestamptz[],
+    $24::text[])
   AS item (legal_entity_id, payment_id, idempotency_key, fingerprint, merchant_reference, status,
     amount_minor, currency, description, metadata, return_url, gateway, gateway_account_id,
     instrument_token, not_after, gateway_key_seed, digest_salt, bucket, run_at, actor, row_digest,
-    payload, created_at)
+    payload, created_at, capture)
 ), won_key AS (
   INSERT INTO idempotency_keys AS k
     (legal_entity_id, idempotency_key, operation, fingerprint, payment_id, created_at)
@@ -33,24 +34,27 @@ WITH item AS MATERIALIZED (
 ), new_payment AS (
   INSERT INTO payments (legal_entity_id, payment_id, version, status, amount_minor, captured_minor,
     currency, merchant_reference, description, metadata, return_url, gateway, gateway_account_id,
-    instrument_token, attempt_no, not_after, gateway_key_seed, digest_salt, created_at, updated_at)
+    instrument_token, attempt_no, not_after, gateway_key_seed, digest_salt, created_at, updated_at,
+    capture)
   SELECT legal_entity_id, payment_id, 1, status, amount_minor, 0, currency, merchant_reference,
     description, metadata, return_url, gateway, gateway_account_id, instrument_token, 1, not_after,
-    gateway_key_seed, digest_salt, created_at, created_at
+    gateway_key_seed, digest_salt, created_at, created_at, capture
   FROM won
 ), new_job AS (
   INSERT INTO jobs (legal_entity_id, payment_id, bucket, run_at)
   SELECT legal_entity_id, payment_id, bucket, run_at FROM won
 ), new_event AS (
-  INSERT INTO events (legal_entity_id, payment_id, version, kind, actor, at, row_digest, payload)
-  SELECT legal_entity_id, payment_id, 1, 'payment.accepted', actor, created_at, row_digest, payload
+  INSERT INTO events (legal_entity_id, payment_id, version, kind, actor, at, row_digest,
+    row_format, payload)
+  SELECT legal_entity_id, payment_id, 1, 'payment.accepted', actor, created_at, row_digest, 2,
+    payload
   FROM won
 )
 SELECT payment_id, payment_id IN (SELECT payment_id FROM won_reference) AS has_reference
 FROM won_key;
 
 -- keys_held: what the keys that others hold stand for, with their payments as they now are
-SELECT k.idempotency_key, k.operation, k.fingerprint, p.*
+SELECT k.idempotency_key, k.operation, k.fingerprint, k.refund_id, k.created_at AS claimed_at, p.*
 FROM unnest($1::uuid[], $2::text[]) AS item (legal_entity_id, idempotency_key)
 CROSS JOIN LATERAL (SELECT * FROM idempotency_keys found
   WHERE found.legal_entity_id = item.legal_entity_id
@@ -71,28 +75,6 @@ CROSS JOIN LATERAL (SELECT * FROM payments found
   WHERE found.legal_entity_id = item.legal_entity_id
     AND found.payment_id = item.payment_id LIMIT 1) p;
 
--- payment_for_update: one row, locked against a second decision
-SELECT p.* FROM payments p WHERE p.legal_entity_id = $1 AND p.payment_id = $2 FOR UPDATE;
-
--- claim_key: the idempotency key of an operation on an existing payment; nothing when it is held
-INSERT INTO idempotency_keys
-  (legal_entity_id, idempotency_key, operation, fingerprint, payment_id, created_at)
-VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING RETURNING payment_id;
-
--- bring_instrument: what a confirm changes in the row
-UPDATE payments SET version = $3, status = $4, gateway = $5, gateway_account_id = $6,
-  instrument_token = $7, return_url = $8, updated_at = $9
-WHERE legal_entity_id = $1 AND payment_id = $2 AND version = $3 - 1;
-
--- add_event: one event of one payment
-INSERT INTO events (legal_entity_id, payment_id, version, kind, actor, at, row_digest, payload)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8);
-
--- run_job_at: look at a payment at this moment, unless someone is at it
-INSERT INTO jobs AS j (legal_entity_id, payment_id, bucket, run_at) VALUES ($1, $2, $3, $4)
-ON CONFLICT (legal_entity_id, payment_id) DO UPDATE SET run_at = excluded.run_at
-WHERE NOT j.held OR j.run_at <= excluded.run_at;
-
 -- list_payments: newest first, below the cursor; filters are applied by the reader's loop
 SELECT * FROM payments
 WHERE legal_entity_id = $1 AND payment_id < $2 AND payment_id >= $3
@@ -109,6 +91,13 @@ WHERE legal_entity_id = $1 AND payment_id = $2 ORDER BY version;
 
 -- history_attempts: its attempts with their calls
 SELECT * FROM attempts WHERE legal_entity_id = $1 AND payment_id = $2 ORDER BY attempt_no;
+
+-- history_refunds: its refunds with the calls that no event remembers, and what is planned
+SELECT r.*, j.run_at, j.tries FROM refunds r
+LEFT JOIN LATERAL (SELECT * FROM refund_jobs found
+  WHERE found.legal_entity_id = r.legal_entity_id AND found.refund_id = r.refund_id LIMIT 1) j
+  ON true
+WHERE r.legal_entity_id = $1 AND r.payment_id = $2 ORDER BY r.refund_id;
 
 -- history_job: what is still planned for it
 SELECT run_at, lease, tries FROM jobs WHERE legal_entity_id = $1 AND payment_id = $2;

@@ -12,10 +12,12 @@ from msgspec import Struct
 from strongroom.clock import microseconds_since_epoch
 from strongroom.database import reading, statements
 from strongroom.ids import first_at
-from strongroom.payments.rows import payment_of
+from strongroom.payments.refunds import Refund
+from strongroom.payments.rows import payment_of, refund_of
 from strongroom.payments.states import Payment, Status
 
 SQL: Final = statements("strongroom.payments", "payments.sql")
+REFUNDS_SQL: Final = statements("strongroom.payments", "commands.sql")
 SCAN_ROWS: Final = 1000
 SCANS_MAX: Final = 10
 """A page that filters by status looks at most at this many times SCAN_ROWS rows."""
@@ -42,12 +44,20 @@ class Page(Struct, frozen=True):
     below: UUID | None
 
 
+class RefundPage(Struct, frozen=True):
+    """Refunds, newest first; `below` is where the next page begins, None at the end."""
+
+    refunds: list[Refund]
+    below: UUID | None
+
+
 class History(Struct, frozen=True, kw_only=True):
     """Everything known about one payment."""
 
     payment: Payment
     events: list[dict[str, Any]]
     attempts: list[dict[str, Any]]
+    refunds: list[dict[str, Any]]
     job: dict[str, Any] | None
 
 
@@ -58,6 +68,34 @@ async def read_payments(pool: asyncpg.Pool, wanted: Mapping[UUID, UUID]) -> list
             SQL["payments_by_id"], list(wanted.values()), list(wanted.keys())
         )
     return [payment_of(row) for row in rows]
+
+
+async def read_refunds(pool: asyncpg.Pool, wanted: Mapping[UUID, UUID]) -> list[Refund]:
+    """Refunds by id, unknown ones left out; `wanted` maps refund ids to legal entities."""
+    async with reading(pool, set(wanted.values())) as connection:
+        rows = await connection.fetch(
+            REFUNDS_SQL["refunds_by_id"], list(wanted.values()), list(wanted.keys())
+        )
+    return [refund_of(row) for row in rows]
+
+
+async def list_refunds(
+    pool: asyncpg.Pool,
+    legal_entity_id: UUID,
+    payment_id: UUID | None,
+    below: UUID | None,
+    limit: int,
+) -> RefundPage:
+    """One page of a legal entity's refunds, of one payment or of all, newest first."""
+    name, extra = "list_refunds", ()
+    if payment_id is not None:
+        name, extra = "list_refunds_of_payment", (payment_id,)  # type: ignore[assignment]
+    async with reading(pool, [legal_entity_id]) as connection:
+        rows = await connection.fetch(
+            REFUNDS_SQL[name], legal_entity_id, below or HIGHEST, limit + 1, *extra
+        )
+    refunds = [refund_of(row) for row in rows[:limit]]
+    return RefundPage(refunds, refunds[-1].refund_id if len(rows) > limit else None)
 
 
 async def list_payments(
@@ -102,6 +140,7 @@ async def read_history(
             return None
         events = await connection.fetch(SQL["history_events"], legal_entity_id, payment_id)
         attempts = await connection.fetch(SQL["history_attempts"], legal_entity_id, payment_id)
+        refunds = await connection.fetch(SQL["history_refunds"], legal_entity_id, payment_id)
         job = await connection.fetchrow(SQL["history_job"], legal_entity_id, payment_id)
     return History(
         payment=payment_of(rows[0]),
@@ -114,5 +153,6 @@ async def read_history(
             }
             for row in attempts
         ],
+        refunds=[{**row, "calls": msgspec.json.decode(row["calls"])} for row in refunds],
         job=dict(job) if job is not None else None,
     )

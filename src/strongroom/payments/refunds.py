@@ -6,11 +6,11 @@ sent is only sent again under that key, within SAME_KEY_WINDOW of its opening. I
 succeeded, so it is looked at again for a month; the payment's sums go down then.
 """
 
+import hashlib
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal, assert_never
 from uuid import UUID
 
-import hashlib
 import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
@@ -37,6 +37,10 @@ SAME_KEY_WINDOW: Final = timedelta(hours=20)
 """Stripe may forget a key after 24 h (docs.stripe.com/api/idempotent_requests)."""
 RETRY_SECONDS: Final = (1, 2, 4, 8, 15, 30, 60)
 PENDING_SECONDS: Final = (2, 5, 15, 60, 300, 3600)
+GIVEN_UP_AFTER: Final = timedelta(days=1)
+"""How long a look that learns nothing is repeated after the last one was due."""
+NOT_FOUND: Final = "refund_not_found"
+"""Under review, unless the gateway shows it after all."""
 LOOKS_AFTER_SUCCESS: Final = tuple(
     timedelta(**{unit: number})
     for unit, number in (("hours", 1), ("days", 1), ("days", 5), ("days", 14), ("days", 30))
@@ -96,3 +100,213 @@ class Absent(Struct, frozen=True):
 
 
 RefundAnswer = Refunded | Refused | Absent | NotSent | Unknown | Mismatched
+
+
+class RefundAnswered(Struct, frozen=True):
+    """A gateway answered for a refund: to a send or a look; perhaps late."""
+
+    answer: RefundAnswer
+    call: Call
+    asked: Literal["send", "look"]
+    tries: int
+
+
+RefundEffect = Open | Send | Look | Schedule | Rest | Leave
+
+
+class RefundDecision(Struct, frozen=True):
+    """Payment and refund afterwards (the same objects when nothing changed), and what follows.
+
+    `kind` names the event that a change leaves in the payment's history.
+    """
+
+    payment: Payment
+    refund: Refund
+    effect: RefundEffect
+    kind: str | None = None
+
+
+def refund_asked(payment: Payment, amount_minor: int | None, now: datetime) -> tuple[Payment, int]:
+    """The payment with the amount reserved, and the amount: None asks for all that is left.
+
+    Raises NotPossible.
+    """
+    if payment.review:
+        raise NotPossible("payment_under_review")
+    if payment.status != "succeeded":
+        raise NotPossible("payment_not_refundable")
+    amount_minor = payment.refundable_minor if amount_minor is None else amount_minor
+    if not 0 < amount_minor <= payment.refundable_minor:
+        raise NotPossible("refund_exceeds_captured")
+    return payment.changed(
+        now, refunding_minor=payment.refunding_minor + amount_minor
+    ), amount_minor
+
+
+def refund_due(refund: Refund) -> Open | Look | Rest:
+    """What is to be done for a refund whose time has come."""
+    if refund.review:
+        return Rest()
+    match refund.status:
+        case "processing":
+            # Opened before: a sender lost its lease or died, or was told that nothing was sent.
+            return Open(1) if refund.opened_at is None else Look()
+        case "outcome_unknown" | "pending" | "succeeded":
+            return Look()
+        case "failed":
+            return Rest()
+    assert_never(refund.status)
+
+
+def refund_answered(
+    payment: Payment, refund: Refund, answered: RefundAnswered, now: datetime
+) -> RefundDecision:
+    """What becomes of a refund and of its payment's sums by what the gateway said."""
+    answer = answered.answer
+    open_still = refund.status in ("processing", "outcome_unknown")
+    if refund.review and not (refund.review == NOT_FOUND and isinstance(answer, Refunded)):
+        return RefundDecision(payment, refund, Leave())
+    match answer:
+        case Refunded():
+            if (answer.amount_minor, answer.currency) != (refund.amount_minor, refund.currency):
+                return _freeze(payment, refund, "amount_mismatch", now)
+            return _refunded(payment, refund, answer, answered, now)
+        case Mismatched():
+            return _freeze(payment, refund, "amount_mismatch", now)
+        case Refused():
+            if not open_still:
+                return _again(payment, refund, answered, now)
+            return _moved(payment, refund, "failed", answer.why, now, refund.gateway_object_id)
+        case Absent():
+            if not open_still:
+                return _again(payment, refund, answered, now)
+            return _absent(payment, refund, answered, now)
+        case NotSent():
+            return _again(payment, refund, answered, now)
+        case Unknown():
+            if refund.status != "processing":
+                return _again(payment, refund, answered, now)
+            return _changed(
+                payment,
+                refund,
+                _after(RETRY_SECONDS, answered, now),
+                now,
+                status="outcome_unknown",
+                status_reason="no_answer_from_gateway",
+            )
+    assert_never(answer)
+
+
+def _refunded(
+    payment: Payment, refund: Refund, answer: Refunded, answered: RefundAnswered, now: datetime
+) -> RefundDecision:
+    if refund.status in (answer.status, "failed"):
+        # Known, or older than what is known: a refund that failed does not come back to life.
+        return _again(payment, refund, answered, now)
+    if refund.status == "succeeded" and answer.status == "pending":
+        return _again(payment, refund, answered, now)
+    return _moved(payment, refund, answer.status, answer.why, now, answer.object_id)
+
+
+def _absent(
+    payment: Payment, refund: Refund, answered: RefundAnswered, now: datetime
+) -> RefundDecision:
+    """Not there, which proves nothing; under its own key it can be sent again for a while."""
+    if refund.opened_at is None or now - refund.opened_at >= SAME_KEY_WINDOW:
+        return _freeze(payment, refund, NOT_FOUND, now)
+    if answered.asked == "look":
+        return RefundDecision(payment, refund, Send())
+    return _again(payment, refund, answered, now)
+
+
+def _moved(
+    payment: Payment,
+    refund: Refund,
+    status: Literal["pending", "succeeded", "failed"],
+    why: str | None,
+    now: datetime,
+    object_id: str | None,
+) -> RefundDecision:
+    """The one place where sums change after a refund was accepted."""
+    amount = refund.amount_minor
+    reserved = refund.status != "succeeded"
+    effect: RefundEffect
+    refunding, refunded = payment.refunding_minor, payment.refunded_minor
+    match status:
+        case "pending":
+            effect = Schedule(now + timedelta(seconds=PENDING_SECONDS[0]))
+        case "succeeded":
+            refunding, refunded = refunding - amount, refunded + amount
+            effect = _look_after_success(refund, now)
+        case _:
+            refunding = refunding - amount if reserved else refunding
+            refunded = refunded if reserved else refunded - amount
+            effect = Rest()
+    return RefundDecision(
+        payment.changed(now, refunding_minor=refunding, refunded_minor=refunded),
+        replace(
+            refund,
+            status=status,
+            status_reason=why,
+            review=None,
+            gateway_object_id=object_id,
+            updated_at=now,
+        ),
+        effect,
+        "refund." + status,
+    )
+
+
+def _freeze(payment: Payment, refund: Refund, review: str, now: datetime) -> RefundDecision:
+    """The amount stays reserved until a person has looked, unless it was given back before."""
+    if refund.status in ("succeeded", "failed"):
+        return _changed(payment, refund, Rest(), now, kind="refund.frozen", review=review)
+    return _changed(
+        payment, refund, Rest(), now, kind="refund.frozen", status="outcome_unknown", review=review
+    )
+
+
+def _changed(
+    payment: Payment,
+    refund: Refund,
+    effect: RefundEffect,
+    now: datetime,
+    *,
+    kind: str = "refund.outcome_unknown",
+    **fields: Any,
+) -> RefundDecision:
+    """The refund changes and the sums do not; the payment's history says so all the same."""
+    return RefundDecision(
+        payment.changed(now), replace(refund, updated_at=now, **fields), effect, kind
+    )
+
+
+def _again(
+    payment: Payment, refund: Refund, answered: RefundAnswered, now: datetime
+) -> RefundDecision:
+    effect: RefundEffect
+    match refund.status:
+        case "processing" | "outcome_unknown":
+            effect = _after(RETRY_SECONDS, answered, now)
+        case "pending":
+            effect = _after(PENDING_SECONDS, answered, now)
+        case "succeeded":
+            effect = _look_after_success(refund, now)
+            learnt = isinstance(answered.answer, Refunded)
+            if not learnt and now < refund.created_at + LOOKS_AFTER_SUCCESS[-1] + GIVEN_UP_AFTER:
+                effect = _after(PENDING_SECONDS, answered, now)
+        case _:
+            effect = Rest()
+    return RefundDecision(payment, refund, effect)
+
+
+def _after(steps: tuple[int, ...], answered: RefundAnswered, now: datetime) -> Schedule:
+    step = steps[min(answered.tries, len(steps)) - 1] if answered.tries else 0
+    return Schedule(now + timedelta(seconds=step))
+
+
+def _look_after_success(refund: Refund, now: datetime) -> Schedule | Rest:
+    for wait in LOOKS_AFTER_SUCCESS:
+        if refund.created_at + wait > now:
+            return Schedule(refund.created_at + wait)
+    return Rest()

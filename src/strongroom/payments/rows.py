@@ -4,6 +4,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from strongroom.payments.refunds import Refund
 from strongroom.payments.states import Attempt, Payment
 
 
@@ -35,6 +36,11 @@ def payment_of(row: Row) -> Payment:
         gateway=row["gateway"],
         gateway_account_id=row["gateway_account_id"],
         instrument_token=row["instrument_token"],
+        capture=row["capture"],
+        capture_minor=row["capture_minor"],
+        capture_before=row["capture_before"],
+        refunding_minor=row["refunding_minor"],
+        refunded_minor=row["refunded_minor"],
         attempt_no=row["attempt_no"],
         closing=row["closing"],
         closing_reason=row["closing_reason"],
@@ -62,6 +68,32 @@ def attempt_of(row: Row) -> Attempt:
         currency=row["currency"],
         parameters=msgspec.json.decode(row["parameters"]),
         opened_at=row["opened_at"],
+    )
+
+
+def refund_of(row: Row) -> Refund:
+    """The refund in a row of the table refunds."""
+    parameters = row["parameters"]
+    return Refund(
+        legal_entity_id=row["legal_entity_id"],
+        refund_id=row["refund_id"],
+        payment_id=row["payment_id"],
+        status=row["status"],
+        status_reason=row["status_reason"],
+        review=row["review"],
+        amount_minor=row["amount_minor"],
+        currency=row["currency"],
+        reason=row["reason"],
+        metadata=msgspec.json.decode(row["metadata"]),
+        gateway=row["gateway"],
+        gateway_account_id=row["gateway_account_id"],
+        gateway_key=row["gateway_key"],
+        gateway_object_id=row["gateway_object_id"],
+        parameters=None if parameters is None else msgspec.json.decode(parameters),
+        opened_at=row["opened_at"],
+        digest_salt=row["digest_salt"],
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
     )
 
 

@@ -165,8 +165,7 @@ class Approved(Struct, frozen=True):
 
 
 class Authorized(Struct, frozen=True):
-    """Money is held and can be captured once: `amount_minor`, until `capture_before` if it is known.
-    """
+    """`amount_minor` is held and can be captured, once; until `capture_before`, where known."""
 
     amount_minor: int
     currency: str

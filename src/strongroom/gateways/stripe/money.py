@@ -31,8 +31,11 @@ _MINIMUM: Final = {
 }  # fmt: skip
 
 
-def refusal(amount_minor: int, currency: str) -> str | None:
-    """Why Stripe cannot take the amount, in words for the caller, or None when it can."""
+def refusal(amount_minor: int, currency: str, *, part: bool = False) -> str | None:
+    """Why Stripe cannot take the amount, in words for the caller, or None when it can.
+
+    A `part` of a charge, captured or given back, has no minimum.
+    """
     if currency not in _TAKEN:
         return "Stripe does not take payments in this currency."
     if currency in _NO_DECIMALS_HERE and amount_minor % 100:
@@ -42,7 +45,7 @@ def refusal(amount_minor: int, currency: str) -> str | None:
     if currency in _THREE_DECIMALS and amount_minor % 10:
         return "Stripe wants the last digit of a three-decimal amount to be 0."
     minimum = _MINIMUM.get(currency)
-    if minimum is not None and amount_minor < minimum:
+    if not part and minimum is not None and amount_minor < minimum:
         return f"Stripe takes no less than {minimum} minor units of this currency."
     return None
 

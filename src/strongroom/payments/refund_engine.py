@@ -1,0 +1,340 @@
+"""The phases of refunds, for many at once: claim and open, call gateways, settle.
+
+Whoever changes a refund holds the lock of its payment, so its sums and its refunds move together.
+"""
+
+from collections.abc import Awaitable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final, Literal
+from uuid import UUID
+
+import asyncpg
+from msgspec import Struct
+from msgspec.structs import replace
+
+from strongroom.clock import Clock
+from strongroom.database import Connection, see, statements, writing
+from strongroom.errors import InvariantBroken
+from strongroom.gateways.accounts import Accounts
+from strongroom.gateways.port import Account, Gateway
+from strongroom.payments.journal import changes_payload, refund_summary
+from strongroom.payments.refunds import (
+    Refund,
+    RefundAnswer,
+    RefundAnswered,
+    RefundDecision,
+    RefundEffect,
+    refund_answered,
+    refund_due,
+)
+from strongroom.payments.rows import Row, attempt_of, json_text, payment_of, refund_of
+from strongroom.payments.states import Call, Look, Open, Rest, Schedule, Send, Unknown
+from strongroom.work.batch import Batcher
+from strongroom.work.calls import Calls
+
+SQL: Final = statements("strongroom.payments", "refunds.sql")
+COMMANDS_SQL: Final = statements("strongroom.payments", "commands.sql")
+PAYMENTS_SQL: Final = statements("strongroom.payments", "payments.sql")
+ENGINE_SQL: Final = statements("strongroom.payments", "engine.sql")
+CALLS_KEPT_MAX: Final = 50
+SETTLE_RERUN_SECONDS: Final = 3600.0
+"""What a gateway answered is worth waiting for the database."""
+
+
+class ClaimedRefund(Struct, frozen=True, kw_only=True):
+    """A refund that this process may act for until the lease ends, and what is to be done."""
+
+    refund: Refund
+    effect: Send | Look
+    tries: int
+    lease: int
+
+
+class _Settlement(Struct, frozen=True, kw_only=True, eq=False):
+    refund: Refund
+    answered: RefundAnswered
+    lease: int
+
+
+class RefundDesk:
+    """Claims refunds, asks gateways for them, and settles what these answer."""
+
+    def __init__(
+        self,
+        pool: asyncpg.Pool,
+        gateways: Mapping[str, Gateway],
+        accounts: Accounts,
+        calls: Calls,
+        *,
+        actor: str,
+        lease: timedelta,
+        buckets: Sequence[int],
+    ) -> None:
+        self._pool = pool
+        self._gateways = gateways
+        self._accounts = accounts
+        self._calls = calls
+        self._clock: Clock = calls.clock
+        self._actor = actor
+        self._lease = lease
+        self._buckets = list(buckets)
+        self._settler: Batcher[_Settlement, RefundEffect] = Batcher(
+            self._settle,
+            owner=lambda s: s.refund.legal_entity_id,
+            rerun_seconds=SETTLE_RERUN_SECONDS,
+            writers=1,
+        )
+
+    def start(self) -> None:
+        """Starts the writer in the running loop."""
+        self._settler.start()
+
+    async def drain(self) -> None:
+        """Waits until every answer that came is written."""
+        await self._settler.drain()
+
+    async def claim(self, most: int) -> list[ClaimedRefund]:
+        """Takes up to `most` due refunds and opens those that are new, in one transaction.
+
+        Raises what the database raises; nothing is claimed then, or the lease lapses by itself.
+        """
+        now = self._clock.now()
+        async with writing(self._pool, [], buckets=self._buckets) as connection:
+            jobs = await self._lease_jobs(connection, most, now)
+            if not jobs:
+                return []
+            await see(connection, {job["legal_entity_id"] for job in jobs})
+            rows = await connection.fetch(COMMANDS_SQL["refunds_by_id"], *_ids(jobs))
+            refunds = {row["refund_id"]: refund_of(row) for row in rows}
+            effects = {refund_id: refund_due(refund) for refund_id, refund in refunds.items()}
+            fresh = [refunds[one] for one, effect in effects.items() if isinstance(effect, Open)]
+            if fresh:
+                refunds.update(await self._open(connection, fresh, now))
+            over = [job for job in jobs if isinstance(effects.get(job["refund_id"]), Rest)]
+            if over:
+                await connection.execute(SQL["remove_refund_jobs"], *_ids(over))
+            return [
+                ClaimedRefund(
+                    refund=refunds[job["refund_id"]],
+                    effect=Send() if isinstance(effect, Open) else effect,
+                    tries=job["tries"],
+                    lease=job["lease"],
+                )
+                for job in jobs
+                if (effect := effects.get(job["refund_id"])) is not None
+                and not isinstance(effect, Rest)
+            ]
+
+    async def set_aside(self) -> list[UUID]:
+        """Leases the refund that is due first and does nothing for it; returns its id."""
+        async with writing(self._pool, [], buckets=self._buckets) as connection:
+            jobs = await self._lease_jobs(connection, 1, self._clock.now())
+            return [job["refund_id"] for job in jobs]
+
+    async def _lease_jobs(
+        self, connection: Connection, most: int, now: datetime
+    ) -> Sequence[asyncpg.Record]:
+        return await connection.fetch(
+            SQL["claim_refunds"], self._buckets, now, most, now + self._lease
+        )
+
+    async def _open(
+        self, connection: Connection, fresh: Sequence[Refund], now: datetime
+    ) -> dict[UUID, Refund]:
+        """Writes down what is about to be sent, before it is sent."""
+        ids = [r.legal_entity_id for r in fresh], [r.payment_id for r in fresh]
+        payments = {
+            row["payment_id"]: payment_of(row)
+            for row in await connection.fetch(PAYMENTS_SQL["payments_by_id"], *ids)
+        }
+        attempts = {
+            row["payment_id"]: attempt_of(row)
+            for row in await connection.fetch(ENGINE_SQL["read_attempts"], *ids)
+        }
+        opened = [
+            replace(
+                refund,
+                opened_at=now,
+                parameters=dict(
+                    self._gateways[refund.gateway].refund_parameters(
+                        payments[refund.payment_id], attempts[refund.payment_id], refund
+                    )
+                ),
+            )
+            for refund in fresh
+        ]
+        rows = await connection.fetch(
+            SQL["open_refunds"],
+            [r.legal_entity_id for r in opened],
+            [r.refund_id for r in opened],
+            [json_text(r.parameters) for r in opened],
+            now,
+        )
+        if len(rows) != len(opened):
+            raise asyncpg.SerializationError("a refund was opened meanwhile")
+        return {refund.refund_id: refund for refund in opened}
+
+    async def advance(self, claimed: ClaimedRefund, lease_ends: float) -> None:
+        """Asks the gateway for one refund, as long as the lease allows another call."""
+        refund, effect = claimed.refund, claimed.effect
+        account = await self._accounts.get(refund.legal_entity_id, refund.gateway_account_id)
+        gateway = self._gateways[refund.gateway]
+        going: RefundEffect = effect
+        while isinstance(going, Send | Look) and self._calls.has_time(lease_ends):
+            answered = await self._call(going, account, gateway, claimed)
+            going = await self._settler.submit(
+                _Settlement(refund=refund, answered=answered, lease=claimed.lease)
+            )
+
+    async def _call(
+        self, effect: Send | Look, account: Account, gateway: Gateway, claimed: ClaimedRefund
+    ) -> RefundAnswered:
+        asked: Literal["send", "look"] = "send" if isinstance(effect, Send) else "look"
+        refund, tries = claimed.refund, claimed.tries
+        ask = gateway.refund if asked == "send" else gateway.look_at_refund
+
+        def answered(answer: RefundAnswer, call: Call) -> RefundAnswered:
+            return RefundAnswered(answer=answer, call=call, asked=asked, tries=tries)
+
+        def late(answer: RefundAnswer, call: Call) -> Awaitable[object]:
+            return self._settler.submit(
+                _Settlement(refund=refund, answered=answered(answer, call), lease=claimed.lease)
+            )
+
+        silence: RefundAnswer = Unknown("no_answer")
+        answer, call = await self._calls.listen(ask(account, refund), silence, "refund", late)
+        return answered(answer, call)
+
+    async def _settle(self, items: Sequence[_Settlement]) -> Sequence[RefundEffect]:
+        """One transaction; answers for refunds of one payment go one after the other."""
+        now = self._clock.now()
+        effects: dict[int, RefundEffect] = {}
+        entities = {item.refund.legal_entity_id for item in items}
+        async with writing(self._pool, entities) as connection:
+            for wave in _one_per_payment(items):
+                await self._settle_wave(connection, wave, now, effects)
+        return [effects[id(item)] for item in items]
+
+    async def _settle_wave(
+        self,
+        connection: Connection,
+        wave: Sequence[_Settlement],
+        now: datetime,
+        effects: dict[int, RefundEffect],
+    ) -> None:
+        entities = [item.refund.legal_entity_id for item in wave]
+        payments = {
+            row["payment_id"]: payment_of(row)
+            for row in await connection.fetch(
+                COMMANDS_SQL["lock_payments"], entities, [item.refund.payment_id for item in wave]
+            )
+        }
+        refunds = {
+            row["refund_id"]: refund_of(row)
+            for row in await connection.fetch(
+                COMMANDS_SQL["refunds_by_id"], entities, [item.refund.refund_id for item in wave]
+            )
+        }
+        decided: list[tuple[_Settlement, RefundDecision]] = []
+        rows: list[tuple[Any, ...]] = []
+        for item in wave:
+            payment, refund = payments[item.refund.payment_id], refunds[item.refund.refund_id]
+            decision = refund_answered(payment, refund, item.answered, now)
+            if decision.payment.captured_minor < decision.payment.refunded_minor:
+                raise InvariantBroken("more would be given back than was taken")
+            decided.append((item, decision))
+            effects[id(item)] = decision.effect
+            if decision.kind is not None:
+                call = item.answered.call
+                payload = changes_payload(
+                    payment, decision.payment, call=call, refund=refund_summary(decision.refund)
+                )
+                rows.append(_changed_row(decision, payload))
+        if rows:
+            columns = (list(column) for column in zip(*rows, strict=True))
+            written = await connection.fetch(SQL["settle_refunds"], *columns, self._actor)
+            if len(written) != len(rows):
+                raise asyncpg.SerializationError("a payment changed under its lock")
+        await self._plan(connection, decided, now)
+
+    async def _plan(
+        self,
+        connection: Connection,
+        decided: Sequence[tuple[_Settlement, RefundDecision]],
+        now: datetime,
+    ) -> None:
+        """When to come back, and the calls that no event remembers."""
+        later = [
+            (item, decision.effect.run_at)
+            for item, decision in decided
+            if isinstance(decision.effect, Schedule)
+        ]
+        if later:
+            await connection.execute(
+                SQL["reschedule_refunds"],
+                [item.refund.legal_entity_id for item, _ in later],
+                [item.refund.refund_id for item, _ in later],
+                [run_at for _, run_at in later],
+                [item.lease for item, _ in later],
+                now,
+            )
+        over = [item.refund for item, decision in decided if isinstance(decision.effect, Rest)]
+        if over:
+            await connection.execute(
+                SQL["remove_refund_jobs"],
+                [refund.legal_entity_id for refund in over],
+                [refund.refund_id for refund in over],
+            )
+        kept = [
+            item
+            for item, decision in decided
+            if decision.kind is None and item.answered.asked == "send"
+        ]
+        if kept:
+            await connection.execute(
+                SQL["keep_refund_calls"],
+                [item.refund.legal_entity_id for item in kept],
+                [item.refund.refund_id for item in kept],
+                [json_text([item.answered.call]) for item in kept],
+                CALLS_KEPT_MAX,
+            )
+
+
+def _changed_row(decision: RefundDecision, payload: bytes) -> tuple[Any, ...]:
+    """One row of the statement `settle_refunds`."""
+    payment, refund = decision.payment, decision.refund
+    return (
+        payment.legal_entity_id,
+        payment.payment_id,
+        payment.version,
+        payment.refunding_minor,
+        payment.refunded_minor,
+        payment.updated_at,
+        decision.kind,
+        payment.row_digest(),
+        payload,
+        refund.refund_id,
+        refund.status,
+        refund.status_reason,
+        refund.review,
+        refund.gateway_object_id,
+    )
+
+
+def _ids(jobs: Sequence[Row]) -> tuple[list[UUID], list[UUID]]:
+    return [job["legal_entity_id"] for job in jobs], [job["refund_id"] for job in jobs]
+
+
+def _one_per_payment(items: Sequence[_Settlement]) -> list[list[_Settlement]]:
+    """Waves in which each payment stands at most once, in the order in which locks are taken."""
+    waves: list[list[_Settlement]] = []
+    seen: dict[UUID, int] = {}
+    for item in items:
+        wave = seen.get(item.refund.payment_id, -1) + 1
+        seen[item.refund.payment_id] = wave
+        if wave == len(waves):
+            waves.append([])
+        waves[wave].append(item)
+    for one in waves:
+        one.sort(key=lambda item: (item.refund.legal_entity_id.bytes, item.refund.payment_id.bytes))
+    return waves

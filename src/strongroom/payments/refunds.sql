@@ -1,0 +1,67 @@
+-- claim_refunds: take what is due in these buckets; run_at becomes the end of the lease
+WITH due AS MATERIALIZED (
+  SELECT found.legal_entity_id, found.refund_id
+  FROM unnest($1::smallint[]) AS served (bucket)
+  CROSS JOIN LATERAL (
+    SELECT j.legal_entity_id, j.refund_id FROM refund_jobs j
+    WHERE j.bucket = served.bucket AND j.run_at <= $2
+    ORDER BY j.run_at LIMIT $3 FOR UPDATE SKIP LOCKED
+  ) found
+  LIMIT $3
+)
+UPDATE refund_jobs j SET run_at = $4, held = true, lease = j.lease + 1, tries = j.tries + 1
+FROM due WHERE j.legal_entity_id = due.legal_entity_id AND j.refund_id = due.refund_id
+RETURNING j.legal_entity_id, j.refund_id, j.lease, j.tries;
+
+-- open_refunds: commit what is about to be sent, before it is sent; what was opened before is not
+UPDATE refunds r SET opened_at = $4, parameters = item.parameters
+FROM unnest($1::uuid[], $2::uuid[], $3::jsonb[]) AS item (legal_entity_id, refund_id, parameters)
+WHERE r.legal_entity_id = item.legal_entity_id AND r.refund_id = item.refund_id
+  AND r.opened_at IS NULL
+RETURNING r.refund_id;
+
+-- settle_refunds: what a gateway said of refunds, in their rows and in their payments' sums
+WITH item AS MATERIALIZED (
+  SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::integer[], $4::bigint[], $5::bigint[],
+    $6::timestamptz[], $7::text[], $8::bytea[], $9::bytea[], $10::uuid[], $11::text[], $12::text[],
+    $13::text[], $14::text[])
+  AS item (legal_entity_id, payment_id, version, refunding_minor, refunded_minor, updated_at, kind,
+    row_digest, payload, refund_id, status, status_reason, review, gateway_object_id)
+), done AS (
+  UPDATE payments p SET version = item.version, refunding_minor = item.refunding_minor,
+    refunded_minor = item.refunded_minor, updated_at = item.updated_at
+  FROM item
+  WHERE p.legal_entity_id = item.legal_entity_id AND p.payment_id = item.payment_id
+    AND p.version = item.version - 1
+  RETURNING p.payment_id
+), refund AS (
+  UPDATE refunds r SET status = item.status, status_reason = item.status_reason,
+    review = item.review, gateway_object_id = item.gateway_object_id, updated_at = item.updated_at
+  FROM item
+  WHERE r.legal_entity_id = item.legal_entity_id AND r.refund_id = item.refund_id
+    AND (item.payment_id IN (SELECT payment_id FROM done)) IS TRUE
+), new_event AS (
+  INSERT INTO events (legal_entity_id, payment_id, version, kind, actor, at, row_digest,
+    row_format, payload)
+  SELECT legal_entity_id, payment_id, version, kind, $15, updated_at, row_digest, 2, payload
+  FROM item WHERE (payment_id IN (SELECT payment_id FROM done)) IS TRUE
+)
+SELECT payment_id FROM done;
+
+-- reschedule_refunds: come back later, unless someone else is at it
+UPDATE refund_jobs j SET run_at = item.run_at, held = false
+FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::integer[])
+  AS item (legal_entity_id, refund_id, run_at, lease)
+WHERE j.legal_entity_id = item.legal_entity_id AND j.refund_id = item.refund_id
+  AND (j.lease = item.lease OR NOT j.held OR j.run_at <= $5);
+
+-- remove_refund_jobs: these refunds need nothing any more
+DELETE FROM refund_jobs j
+USING unnest($1::uuid[], $2::uuid[]) AS item (legal_entity_id, refund_id)
+WHERE j.legal_entity_id = item.legal_entity_id AND j.refund_id = item.refund_id;
+
+-- keep_refund_calls: sends that changed nothing, for explain
+UPDATE refunds r SET
+  calls = CASE WHEN jsonb_array_length(r.calls) < $4 THEN r.calls || item.call ELSE r.calls END
+FROM unnest($1::uuid[], $2::uuid[], $3::jsonb[]) AS item (legal_entity_id, refund_id, call)
+WHERE r.legal_entity_id = item.legal_entity_id AND r.refund_id = item.refund_id;
