@@ -18,13 +18,16 @@ HOLD_SECONDS_DEFAULT = 60.0
 WITHHELD_MAX = 10_000
 SEARCH_LAG_SECONDS_DEFAULT = 60
 SEARCH_LAG_SECONDS_MAX = 3600
+REFUND_SETTLE_SECONDS_DEFAULT = 5
+REFUND_SETTLE_SECONDS_MAX = 30 * 24 * 3600
 
 
 class Fault(StrEnum):
     """What goes wrong. ``before`` never acts; ``after`` acts and records before it fails.
 
     ``error_500_saved`` does not act but is kept under the idempotency key, as a failure inside
-    the provider would be. ``processing`` leaves the outcome open until the test settles it.
+    the provider would be. ``processing`` leaves the outcome open until the test settles it; a
+    refund then is ``pending``.
     """
 
     WITHHOLD_BEFORE = "withhold_before"
@@ -69,11 +72,17 @@ class Rule(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
 
 
 class Knobs(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of PUT /_knobs and the answer of GET /_knobs. The first rule that meets strikes."""
+    """The body of PUT /_knobs and the answer of GET /_knobs. The first rule that meets strikes.
+
+    ``refund_settle_seconds`` is how long a refund of an asynchronous test card stays as it began.
+    """
 
     rules: Annotated[list[Rule], msgspec.Meta(max_length=RULES_MAX)] = []
     search_lag_seconds: Annotated[int, msgspec.Meta(ge=0, le=SEARCH_LAG_SECONDS_MAX)] = (
         SEARCH_LAG_SECONDS_DEFAULT
+    )
+    refund_settle_seconds: Annotated[int, msgspec.Meta(ge=0, le=REFUND_SETTLE_SECONDS_MAX)] = (
+        REFUND_SETTLE_SECONDS_DEFAULT
     )
 
 

@@ -15,6 +15,7 @@ CLASSES = {
     "payment_intent": stripe.PaymentIntent,
     "charge": stripe.Charge,
     "payment_method": stripe.PaymentMethod,
+    "refund": stripe.Refund,
 }
 
 
@@ -39,7 +40,27 @@ def answered(stand_in, pay) -> list[dict[str, Any]]:
         intents.create(pay("pm_card_chargeDeclined"))
     failed = client.v1.charges.retrieve(declined.value.error.charge)
     open_one = intents.create({"amount": 100, "currency": "usd"})
-    found = [done, asks, sdk, held, declined.value.error.payment_intent, failed, open_one]
+    expand = {"expand": ["charge", "payment_intent"]}
+    refund = client.v1.refunds.create({"payment_intent": done.id, "amount": 1, **expand})
+    slow = intents.create(pay("pm_card_pendingRefund"))
+    pending = client.v1.refunds.create({"payment_intent": slow.id})
+    ends = {"refund": pending.id, "succeed": False}
+    stand_in.control("POST", "/_settle", ends)
+    lost = client.v1.refunds.retrieve(pending.id)
+    charge = client.v1.charges.retrieve(done.latest_charge.id, {"expand": ["refunds"]})
+    found = [
+        refund,
+        pending,
+        lost,
+        charge,
+        done,
+        asks,
+        sdk,
+        held,
+        declined.value.error.payment_intent,
+        failed,
+        open_one,
+    ]
     found += [done.latest_charge, held.latest_charge, done.payment_method]
     return [each.to_dict() for each in found]
 
@@ -93,6 +114,7 @@ def test_lists_have_stripes_shape(stand_in, pay):
     for page, kind in (
         (client.v1.payment_intents.list(), "list"),
         (client.v1.charges.list(), "list"),
+        (client.v1.refunds.list(), "list"),
         (client.v1.payment_intents.search({"query": "amount>1"}), "search_result"),
     ):
         shown = page.to_dict()

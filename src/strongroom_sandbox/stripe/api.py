@@ -19,7 +19,7 @@ from aiohttp import web
 from strongroom_sandbox.clock import Clock
 from strongroom_sandbox.faults import Fault, Faults, Rule, Target
 from strongroom_sandbox.ledger import Ledger, LedgerFull
-from strongroom_sandbox.stripe.books import Books, Change, Intent, Key
+from strongroom_sandbox.stripe.books import Books, Change, Key
 from strongroom_sandbox.stripe.errors import ErrorBody, Refusal, api_error, invalid
 from strongroom_sandbox.stripe.form import Tree, pairs_of, tree_of
 from strongroom_sandbox.stripe.operations import Operation, route
@@ -177,8 +177,9 @@ class Api:
         return reply
 
     def _act(self, call: Call, command: object, key: str | None) -> Outcome:
-        lag, stays = self._faults.knobs.search_lag_seconds, call.struck_by(Fault.PROCESSING)
-        scene = Scene(self._books, self._clock.now(), key, lag, stays)
+        knobs, stays = self._faults.knobs, call.struck_by(Fault.PROCESSING)
+        lag, settle = knobs.search_lag_seconds, knobs.refund_settle_seconds
+        scene = Scene(self._books, self._clock.now(), key, lag, settle, stays)
         try:
             self._ledger.check_room()
             return call.operation.act(scene, call.object_id, command, self._shapes)
@@ -192,41 +193,43 @@ class Api:
             self._ledger.append(encode(change))
 
     def _shown(self, outcome: Outcome) -> Reply:
-        body = self._body(outcome.intent, outcome.error, outcome.body, outcome.expand)
-        return Reply(outcome.status, body)
+        return Reply(outcome.status, self._body(outcome, outcome.expand) or outcome.body or {})
 
-    def _body(
-        self, intent: Intent | None, error: ErrorBody | None, body: Json | None,
-        expand: tuple[str, ...] = (),
-    ) -> Json:  # fmt: skip
-        if error is not None:
-            return self._shapes.answer_error(error, intent)
-        if intent is not None:
-            # Expanded objects are looked up, so they are in the state by the time of the answer.
-            return self._shapes.intent(intent, expand)
-        return body or {}
+    def _body(self, told: Outcome | Key, expand: tuple[str, ...] = ()) -> Json | None:
+        # Expanded objects are looked up, so they are in the state by the time of the answer.
+        if told.error is not None:
+            return self._shapes.answer_error(told.error, told.intent)
+        if told.intent is not None:
+            return self._shapes.intent(told.intent, expand)
+        if told.refund is not None:
+            return self._shapes.refund(told.refund, expand)
+        return None
 
     def _saved(self, outcome: Outcome, reply: Reply, key: str, fingerprint: str) -> Key:
-        """Build the record that replays this answer, without writing an intent twice."""
+        """Build the record that replays this answer, without writing an object twice."""
         plain = outcome.body is None and not outcome.expand and outcome.status == reply.status
-        changed = bool(outcome.change.intents) and outcome.change.intents[-1] is outcome.intent
+        change = outcome.change
+        # The same choice as in Books.apply_key: a line with intents shows the last of them.
+        last = change.intents[-1:] or change.refunds[-1:]
+        changed = bool(last) and last[0] is (outcome.intent or outcome.refund)
+        again = plain and not changed
         return Key(
             key=key,
             fingerprint=fingerprint,
             created=self._clock.now(),
             status=reply.status,
             error=outcome.error if plain else None,
-            intent=outcome.intent if plain and not changed else None,
+            intent=outcome.intent if again else None,
+            refund=outcome.refund if again else None,
             shows_changed=plain and changed,
             raw=None if plain else encode(reply.body).decode(),
         )
 
     def _replay(self, saved: Key) -> Reply:
+        body: Json | None = None
         if saved.raw is not None:
-            body: Json = msgspec.json.decode(saved.raw)
-        else:
-            body = self._body(saved.intent, saved.error, None)
-        return Reply(saved.status, body, replayed=True)
+            body = msgspec.json.decode(saved.raw)
+        return Reply(saved.status, body or self._body(saved) or {}, replayed=True)
 
     def _refusal(self, refusal: Refusal) -> Reply:
         intent = self._books.intents.get(refusal.intent_id or "")
@@ -256,10 +259,17 @@ class Api:
             given, dict
         ) else {}  # fmt: skip
         methods = [value for value in (call.tree.get("payment_method"),) if isinstance(value, str)]
-        intent = self._books.intents.get(call.object_id)
+        books, object_id = self._books, call.object_id
+        refund = books.refunds.get(object_id)
+        if refund is not None:
+            metadata, object_id = refund.metadata | metadata, refund.payment_intent
+        # A refund is made, and looked for, by what it gives back.
+        charge = books.charges.get(str(call.tree.get("charge")))
+        asked = charge.payment_intent if charge else str(call.tree.get("payment_intent"))
+        intent = books.intents.get(object_id or asked)
         if intent is not None:
             metadata = intent.metadata | metadata
-            held = self._books.methods.get(intent.payment_method or "")
+            held = books.methods.get(intent.payment_method or "")
             methods += [] if held is None else [held.id, held.card]
         return self._faults.strike(Target(call.operation.name, metadata, tuple(methods)))
 

@@ -15,6 +15,7 @@ from strongroom_sandbox.stripe.cards import (
 from strongroom_sandbox.stripe.errors import ErrorBody, invalid, missing_resource, unexpected_state
 from strongroom_sandbox.stripe.outcome import Outcome, Scene, new_id, new_secret
 
+HOLD_SECONDS = 7 * 24 * 3600  # docs.stripe.com/payments/place-a-hold-on-a-payment-method
 INCOMPATIBLE = "payment_intent_incompatible_payment_method"
 
 
@@ -110,6 +111,7 @@ def settle(
         paid=True,
         captured=not held_only,
         captured_at=None if held_only else scene.now,
+        capture_before=scene.now + HOLD_SECONDS if held_only else None,
         amount_captured=0 if held_only else intent.amount,
         authenticated=authenticated,
     )

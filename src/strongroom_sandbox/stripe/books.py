@@ -1,11 +1,13 @@
-"""What the server knows: intents, charges, payment methods, idempotency keys.
+"""What the server knows: intents, charges, refunds, payment methods, idempotency keys.
 
 All of it is the fold of the ledger's lines. Every object is an immutable snapshot, so an older
 one can be shown again unchanged (search lags, a replayed answer).
 """
 
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Iterator
+from heapq import heappop, heappush
 from typing import Any
 
 import msgspec
@@ -30,8 +32,10 @@ class Method(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=F
 class Charge(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One attempt that reached the card. Money was taken when ``captured``.
 
-    ``amount`` and ``amount_captured`` are in the currency's minor unit, ``created`` and
-    ``captured_at`` in Unix seconds. ``idempotency_key`` is that of the request that caused it.
+    Amounts are in the currency's minor unit, ``created``, ``captured_at`` and ``capture_before``
+    (the end of a hold) in Unix seconds. ``amount_refunded`` counts refunds that have not failed,
+    or, without a capture, the hold that was released. ``idempotency_key`` is that of the request
+    that caused it.
     """
 
     id: str
@@ -44,6 +48,7 @@ class Charge(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=F
     paid: bool
     captured: bool = False
     captured_at: int | None = None
+    capture_before: int | None = None
     amount_captured: int = 0
     amount_refunded: int = 0
     idempotency_key: str | None = None
@@ -56,6 +61,30 @@ class Charge(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=F
     failure: ErrorBody | None = None
     blocked: bool = False
     authenticated: bool = False
+
+
+class Refund(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """Money that goes back to the card, or, with ``releases``, a hold that was given free.
+
+    ``settles_at`` (Unix seconds) is when its status changes by itself to ``settles_as``.
+    """
+
+    id: str
+    charge: str
+    payment_intent: str
+    amount: int
+    currency: str
+    created: int
+    status: str = "succeeded"
+    failure_reason: str | None = None
+    settles_at: int | None = None
+    settles_as: str | None = None
+    releases: bool = False
+    reason: str | None = None
+    metadata: dict[str, str] = {}
+    customer: str | None = None
+    payment_method: str | None = None
+    idempotency_key: str | None = None
 
 
 class Intent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
@@ -97,7 +126,7 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=F
 class Key(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """An idempotency key with what was answered first.
 
-    The answer is rebuilt from ``intent`` (or, with ``shows_changed``, the intent of the same
+    The answer is rebuilt from ``intent`` or ``refund`` (with ``shows_changed``, the one of the same
     ledger line) and ``error``, or is ``raw``.
     """
 
@@ -107,17 +136,23 @@ class Key(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fals
     status: int
     error: ErrorBody | None = None
     intent: Intent | None = None
+    refund: Refund | None = None
     shows_changed: bool = False
     raw: str | None = None
 
 
 class Change(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """One atomic change: the content of one ledger line. ``time`` is the server's clock."""
+    """One atomic change: the content of one ledger line. ``time`` is the server's clock.
+
+    ``over_asked`` is a charge of which more was asked back than was left of it.
+    """
 
     time: int
     charges: list[Charge] = []
     intents: list[Intent] = []
     methods: list[Method] = []
+    refunds: list[Refund] = []
+    over_asked: str | None = None
     key: Key | None = None
     clock_offset_seconds: int | None = None
 
@@ -127,6 +162,8 @@ class Change(msgspec.Struct, kw_only=True, omit_defaults=True):
             self.charges
             or self.intents
             or self.methods
+            or self.refunds
+            or self.over_asked
             or self.key
             or self.clock_offset_seconds is not None
         )
@@ -139,13 +176,18 @@ class Books:
         self.intents: dict[str, Intent] = {}
         self.charges: dict[str, Charge] = {}
         self.methods: dict[str, Method] = {}
+        self.refunds: dict[str, Refund] = {}
+        self.over_asked = 0
         self.clock_offset_seconds = 0
         self.latest_time = 0
         self._order: list[str] = []
         self._position: dict[str, int] = {}
         self._versions: dict[str, list[Intent]] = {}
         self._by_metadata: dict[tuple[str, str], dict[str, None]] = {}
+        self._superseded: deque[tuple[int, str]] = deque()
         self._charges_of: dict[str, list[str]] = {}
+        self._refunds_of: dict[str, list[str]] = {}
+        self._timers: list[tuple[int, str]] = []
         self._actions: dict[str, str] = {}
         self._keys: dict[str, Key] = {}
 
@@ -157,9 +199,19 @@ class Books:
         for charge in change.charges:
             if charge.id not in self.charges:
                 self._charges_of.setdefault(charge.payment_intent, []).append(charge.id)
+                self._wake(charge.capture_before, charge.id)
             self.charges[charge.id] = charge
+        for refund in change.refunds:
+            if refund.id not in self.refunds:
+                self._refunds_of.setdefault(refund.charge, []).append(refund.id)
+                self._wake(refund.settles_at, refund.id)
+            self.refunds[refund.id] = refund
+        if change.over_asked is not None:
+            self.over_asked += 1
         for intent in change.intents:
             self._put_intent(intent)
+        if self._superseded:
+            self._forget_versions()
         if change.clock_offset_seconds is not None:
             self.clock_offset_seconds = change.clock_offset_seconds
 
@@ -170,10 +222,8 @@ class Books:
             self._order.append(intent.id)
             self._versions[intent.id] = [intent]
         else:
-            versions = self._versions[intent.id]
-            while len(versions) > 1 and versions[1].updated < intent.updated - VERSION_SECONDS:
-                del versions[0]
-            versions.append(intent)
+            self._versions[intent.id].append(intent)
+            self._superseded.append((intent.updated, intent.id))
             if before.action_token and before.action_token != intent.action_token:
                 self._actions.pop(before.action_token, None)
         if before is None or before.metadata != intent.metadata:
@@ -182,6 +232,24 @@ class Books:
         if intent.action_token:
             self._actions[intent.action_token] = intent.id
         self.intents[intent.id] = intent
+
+    def _forget_versions(self) -> None:
+        """Drop versions that no search can show any more."""
+        oldest = self.latest_time - VERSION_SECONDS
+        while self._superseded and self._superseded[0][0] < oldest:
+            versions = self._versions[self._superseded.popleft()[1]]
+            while len(versions) > 1 and versions[1].updated < oldest:
+                del versions[0]
+
+    def _wake(self, moment: int | None, object_id: str) -> None:
+        if moment is not None:
+            heappush(self._timers, (moment, object_id))
+
+    def due(self, now: int) -> str | None:
+        """Take out and return the id of a charge or refund whose time has come, or None."""
+        if self._timers and self._timers[0][0] <= now:
+            return heappop(self._timers)[1]
+        return None
 
     def apply_key(self, change: Change) -> None:
         """Keep the idempotency key of a change, if it has one, and drop expired ones."""
@@ -193,8 +261,10 @@ class Books:
             if oldest.created >= change.time - KEY_SECONDS:
                 break
             del self._keys[oldest.key]
-        if key.shows_changed:
+        if key.shows_changed and change.intents:
             key = msgspec.structs.replace(key, intent=change.intents[-1])
+        elif key.shows_changed:
+            key = msgspec.structs.replace(key, refund=change.refunds[-1])
         self._keys.pop(key.key, None)
         self._keys[key.key] = key
 
@@ -211,6 +281,10 @@ class Books:
     def charges_of(self, intent_id: str) -> list[Charge]:
         """Return an intent's charges, oldest first."""
         return [self.charges[charge_id] for charge_id in self._charges_of.get(intent_id, ())]
+
+    def refunds_of(self, charge_id: str) -> list[Refund]:
+        """Return a charge's refunds, oldest first."""
+        return [self.refunds[refund_id] for refund_id in self._refunds_of.get(charge_id, ())]
 
     def newest_intents(self, before: str | None = None) -> Iterator[Intent]:
         """Yield intents from the newest, or from the one created just before ``before``."""

@@ -27,8 +27,16 @@ class Decline(msgspec.Struct, frozen=True):
     blocked: bool = False
 
 
+class Refunding(msgspec.Struct, frozen=True):
+    """How a refund begins, and what becomes of it some time later."""
+
+    begins: str = "succeeded"
+    ends: str | None = None
+    failure_reason: str | None = None
+
+
 class Card(msgspec.Struct, frozen=True, kw_only=True):
-    """A test card: its face, its 3D Secure behaviour and its decline, if any."""
+    """A test card: its face, its 3D Secure behaviour, its decline, if any, and its refunds."""
 
     brand: str = "visa"
     last4: str = "4242"
@@ -38,6 +46,7 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     decline: Decline | None = None
     risk_level: str = "normal"
     cvc_check: str = "pass"
+    refunding: Refunding = Refunding()
 
 
 DECLINED = "Your card was declined."
@@ -119,8 +128,10 @@ OTHERS: dict[str, Card] = {
     "createDisputeInquiry": Card(last4="1976"),
     "createIssuerFraudRecord": Card(last4="5423"),
     "createMultipleDisputes": Card(last4="0079"),
-    "pendingRefund": Card(last4="7726"),
-    "refundFail": Card(last4="5126"),
+    "pendingRefund": Card(last4="7726", refunding=Refunding("pending", "succeeded")),
+    "refundFail": Card(
+        last4="5126", refunding=Refunding("succeeded", "failed", "expired_or_canceled_card")
+    ),
     "bypassPending": Card(last4="0077"),
     "bypassPendingInternational": Card(last4="0278", country="BR"),
     "threeDSecure2Required": Card(last4="3220", challenge=Challenge.ALWAYS),

@@ -1,6 +1,5 @@
 """What a test may do behind Stripe's back, with a token: fault knobs, ledger reads, the clock."""
 
-from collections import Counter
 from typing import Any
 
 import msgspec
@@ -9,18 +8,14 @@ from aiohttp import web
 from strongroom_sandbox.clock import ADVANCE_SECONDS_MAX, Clock
 from strongroom_sandbox.faults import Faults, Knobs
 from strongroom_sandbox.ledger import Ledger
+from strongroom_sandbox.stripe import audit, refunds
 from strongroom_sandbox.stripe.attempt import settle_late
-from strongroom_sandbox.stripe.books import Books, Change, Charge
+from strongroom_sandbox.stripe.books import Books, Change
 from strongroom_sandbox.stripe.errors import Refusal
-from strongroom_sandbox.stripe.form import pairs_of, tree_of
 from strongroom_sandbox.stripe.outcome import Scene
-from strongroom_sandbox.stripe.params import Params
 from strongroom_sandbox.tokens import same_token
 
 TOKEN_HEADER = "X-Knob-Token"  # noqa: S105 - the name of a header
-PAGE_LIMIT_DEFAULT = 100
-PAGE_LIMIT_MAX = 10_000
-KINDS = ("taken", "held", "declined", "all")
 
 Json = dict[str, Any]
 
@@ -32,10 +27,15 @@ class ClockMove(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Settlement(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of POST /_settle, for an intent that a knob left in ``processing``."""
+    """The body of POST /_settle: an intent that a knob left in ``processing``, or a refund.
 
-    payment_intent: str
+    A refund that is ``pending`` can go either way, one that has succeeded can only fail.
+    """
+
     succeed: bool
+    payment_intent: str | None = None
+    refund: str | None = None
+    failure_reason: str = "unknown"
 
 
 class Controls:
@@ -75,9 +75,11 @@ class Controls:
                 self._faults.replace(Knobs())
                 return 200, self._faults.knobs
             case "GET", "/_ledger/charges":
-                return 200, self._charges(query)
+                return 200, audit.charges(self._books, query)
+            case "GET", "/_ledger/refunds":
+                return 200, audit.refunds(self._books, query)
             case "GET", "/_ledger/summary":
-                return 200, self._summary()
+                return 200, audit.summary(self._books) | self._about_itself()
             case "GET", "/_clock":
                 return 200, {"now": self._clock.now(), "offset": self._clock.offset_seconds}
             case "POST", "/_clock":
@@ -87,56 +89,33 @@ class Controls:
             case _:
                 return 404, {"error": "no such control"}
 
-    def _charges(self, query: str) -> Json:
-        """Page through charges, oldest first; by default those that took money."""
-        params = Params(
-            tree_of(pairs_of(query)),
-            ("payment_intent", "metadata", "limit", "starting_after", "kind"),
-        )
-        limit = params.integer("limit") or PAGE_LIMIT_DEFAULT
-        if not 1 <= limit <= PAGE_LIMIT_MAX:
-            raise ValueError(f"limit must be from 1 to {PAGE_LIMIT_MAX}")
-        intent_id, after = params.text("payment_intent"), params.text("starting_after")
-        wanted, kind = params.metadata() or {}, params.choice("kind", KINDS) or "taken"
-        books = self._books
-        charges = list(books.charges.values()) if intent_id is None else books.charges_of(intent_id)
-        found: list[Charge] = []
-        skipping = after is not None
-        for charge in charges:
-            if skipping:
-                skipping = charge.id != after
-                continue
-            if _is_kind(charge, kind) and wanted.items() <= charge.metadata.items():
-                found.append(charge)
-                if len(found) > limit:
-                    break
-        data = [_entry(charge) for charge in found[:limit]]
-        return {"data": data, "has_more": len(found) > limit}
-
-    def _summary(self) -> Json:
-        books = self._books
-        taken = [charge for charge in books.charges.values() if charge.captured]
-        sums: Counter[str] = Counter()
-        for charge in taken:
-            sums[charge.currency] += charge.amount_captured
+    def _about_itself(self) -> Json:
         return {
-            "intents": Counter(intent.status for intent in books.intents.values()),
-            "charges": len(taken),
-            "sums": sums,
             "withheld": self._faults.withheld,
             "syncs": self._ledger.syncs,
             "now": self._clock.now(),
         }
 
     def _settle(self, settlement: Settlement) -> Json:
-        intent = self._books.intents.get(settlement.payment_intent)
-        if intent is None:
-            raise ValueError("no such intent")
-        scene = Scene(self._books, self._clock.now(), intent.confirm_key)
-        outcome = settle_late(scene, intent, succeeds=settlement.succeed)
-        self._books.apply(outcome.change)
-        self._ledger.append(msgspec.json.encode(outcome.change))
-        return {"status": self._books.intents[intent.id].status}
+        change = self._settled(settlement)
+        self._books.apply(change)
+        self._ledger.append(msgspec.json.encode(change))
+        return {"status": (change.intents[-1:] or change.refunds[-1:])[0].status}
+
+    def _settled(self, settlement: Settlement) -> Change:
+        if settlement.failure_reason not in refunds.FAILURE_REASONS:
+            raise ValueError(f"a failure_reason is one of {', '.join(refunds.FAILURE_REASONS)}")
+        intent = self._books.intents.get(settlement.payment_intent or "")
+        if intent is not None:
+            scene = Scene(self._books, self._clock.now(), intent.confirm_key)
+            return settle_late(scene, intent, succeeds=settlement.succeed).change
+        refund = self._books.refunds.get(settlement.refund or "")
+        if refund is None:
+            raise ValueError("no such intent or refund")
+        status = "succeeded" if settlement.succeed else "failed"
+        reason = None if settlement.succeed else settlement.failure_reason
+        scene = Scene(self._books, self._clock.now())
+        return refunds.settle(scene, refund, status, reason).change
 
     def _move(self, move: ClockMove) -> Json:
         if not 0 <= move.advance_seconds <= ADVANCE_SECONDS_MAX:
@@ -148,33 +127,6 @@ class Controls:
         self._books.apply(change)
         self._clock.offset_seconds = offset
         return {"now": self._clock.now(), "offset": offset}
-
-
-def _is_kind(charge: Charge, kind: str) -> bool:
-    match kind:
-        case "taken":
-            return charge.captured
-        case "held":
-            return charge.paid and not charge.captured
-        case "declined":
-            return not charge.paid
-        case _:
-            return True
-
-
-def _entry(charge: Charge) -> Json:
-    return {
-        "id": charge.id,
-        "payment_intent": charge.payment_intent,
-        "amount": charge.amount_captured if charge.captured else charge.amount,
-        "currency": charge.currency,
-        "metadata": charge.metadata,
-        "time": charge.created if charge.captured_at is None else charge.captured_at,
-        "idempotency_key": charge.idempotency_key,
-        "payment_method": charge.payment_method,
-        "customer": charge.customer,
-        "taken": charge.captured,
-    }
 
 
 def _json(status: int, body: object) -> web.Response:

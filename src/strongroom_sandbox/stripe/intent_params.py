@@ -39,7 +39,9 @@ UPDATE = frozenset(
 CONFIRM = frozenset(
     ("receipt_email", "shipping", "expand", *CONFIRMING, *METHOD, "amount_to_confirm")
 )
-CAPTURE = frozenset(("amount_to_capture", "final_capture", "metadata", "expand", *DESCRIPTORS))
+CAPTURE = frozenset(
+    ("amount_to_capture", "final_capture", "metadata", "expand", "statement_descriptor_suffix")
+)
 UNSUPPORTED = frozenset(
     (
         "allowed_payment_method_types", "amount_details", "application_fee_amount",
@@ -156,12 +158,23 @@ def read_cancel(tree: Tree) -> tuple[str | None, tuple[str, ...]]:
 
 def read_capture(tree: Tree) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Read the parameters of capture: (fields, expand). Raises Refusal (400)."""
-    params = Params(tree, CAPTURE, UNSUPPORTED)
+    # For a card charge Stripe refuses the whole descriptor and takes the suffix.
+    params = Params(tree, CAPTURE, UNSUPPORTED | {"statement_descriptor"})
     if params.boolean("final_capture") is False:
         raise invalid("This stand-in captures once per intent.", param="final_capture")
+    amount = params.integer("amount_to_capture")
+    if amount is not None and amount < 1:
+        raise invalid(
+            "This value must be greater than or equal to 1.",
+            param="amount_to_capture",
+            code="parameter_invalid_integer",
+        )
     fields = {
-        "amount_to_capture": params.integer("amount_to_capture"),
+        "amount_to_capture": amount,
         "metadata": params.metadata(),
+        "statement_descriptor_suffix": params.text(
+            "statement_descriptor_suffix", characters_max=DESCRIPTOR_CHARACTERS_MAX
+        ),
     }
     return fields, params.expand(EXPAND)
 

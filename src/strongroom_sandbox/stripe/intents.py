@@ -19,6 +19,8 @@ from strongroom_sandbox.stripe.currencies import check_amount
 from strongroom_sandbox.stripe.errors import Refusal, invalid, missing_resource, unexpected_state
 from strongroom_sandbox.stripe.intent_params import Confirm, Create, Update
 from strongroom_sandbox.stripe.outcome import Outcome, Scene, new_id, new_secret
+from strongroom_sandbox.stripe.params import merged_metadata
+from strongroom_sandbox.stripe.refunds import REASONS, release
 
 CONFIRMABLE = ("requires_payment_method", "requires_confirmation", "requires_action")
 CANCELABLE = (*CONFIRMABLE, "requires_capture", "processing")
@@ -128,7 +130,9 @@ def cancel(scene: Scene, intent_id: str, reason: str | None) -> Outcome:
     change = Change(time=scene.now)
     if intent.status == "requires_capture" and intent.latest_charge is not None:
         held = scene.books.charges[intent.latest_charge]
-        change.charges.append(replace(held, amount_refunded=held.amount))
+        released, refund = release(scene, held, reason if reason in REASONS else None)
+        change.charges.append(released)
+        change.refunds.append(refund)
     canceled = replace(
         intent,
         status="canceled",
@@ -143,7 +147,10 @@ def cancel(scene: Scene, intent_id: str, reason: str | None) -> Outcome:
 
 
 def capture(scene: Scene, intent_id: str, fields: dict[str, Any]) -> Outcome:
-    """Take all or a part of a hold; what is not taken is given free (one capture per intent)."""
+    """Take all or a part of a hold; what is not taken is given free (one capture per intent).
+
+    What is given free shows in no sum of the charge.
+    """
     intent = find(scene, intent_id)
     if intent.status != "requires_capture" or intent.latest_charge is None:
         raise unexpected_state(
@@ -152,20 +159,24 @@ def capture(scene: Scene, intent_id: str, fields: dict[str, Any]) -> Outcome:
         )
     amount = fields.get("amount_to_capture")
     amount = intent.amount_capturable if amount is None else amount
-    if not 1 <= amount <= intent.amount_capturable:
-        raise invalid(
-            "The amount to capture must be from 1 to the amount that is capturable.",
+    if amount > intent.amount_capturable:
+        refusal = invalid(
+            "The payment could not be captured because the requested capture amount is greater "
+            "than the amount you can capture for this charge.",
             param="amount_to_capture",
-            code="amount_too_large" if amount > intent.amount_capturable else "amount_too_small",
+            code="amount_too_large",
         )
+        refusal.intent_id = intent.id
+        raise refusal
     held = scene.books.charges[intent.latest_charge]
     taken = replace(
         held,
         captured=True,
         captured_at=scene.now,
         amount_captured=amount,
-        amount_refunded=held.amount - amount,
         idempotency_key=scene.key,
+        statement_descriptor_suffix=fields.get("statement_descriptor_suffix")
+        or held.statement_descriptor_suffix,
     )
     notes = intent.metadata
     if fields.get("metadata") is not None:
@@ -179,13 +190,6 @@ def capture(scene: Scene, intent_id: str, fields: dict[str, Any]) -> Outcome:
         updated=scene.now,
     )
     return Outcome(Change(time=scene.now, charges=[taken], intents=[captured]), captured)
-
-
-def merged_metadata(held: dict[str, str], given: dict[str, str]) -> dict[str, str]:
-    """Merge metadata: given keys win, an empty value removes its key, no keys at all clears."""
-    if not given:
-        return {}
-    return {key: value for key, value in (held | given).items() if value != ""}
 
 
 def _attach(scene: Scene, intent: Intent, offered: str, change: Change) -> Method:

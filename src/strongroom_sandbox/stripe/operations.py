@@ -1,6 +1,6 @@
 """Which method and path is which operation.
 
-Webhook endpoints, refunds, SetupIntents and disputes join here: one reading and one deciding
+Webhook endpoints, SetupIntents and disputes join here: one reading and one deciding
 function each, and a line in ``route``.
 """
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from strongroom_sandbox.stripe import intent_params, intents, reading
+from strongroom_sandbox.stripe import intent_params, intents, reading, refunds
 from strongroom_sandbox.stripe.form import Tree
 from strongroom_sandbox.stripe.outcome import Outcome, Scene
 from strongroom_sandbox.stripe.shapes import Shapes
@@ -52,6 +52,19 @@ def _capture(
     return _expanded(intents.capture(scene, intent_id, command[0]), command[1])
 
 
+def _refund(scene: Scene, _: str, command: refunds.Create, __: Shapes) -> Outcome:
+    return _expanded(refunds.create(scene, command), command.expand)
+
+
+def _update_refund(
+    scene: Scene,
+    refund_id: str,
+    command: tuple[dict[str, str] | None, tuple[str, ...]],
+    _: Shapes,
+) -> Outcome:
+    return _expanded(refunds.update(scene, refund_id, command[0]), command[1])
+
+
 def _expanded(outcome: Outcome, expand: tuple[str, ...]) -> Outcome:
     outcome.expand = expand
     return outcome
@@ -71,6 +84,12 @@ COLLECTIONS: dict[tuple[str, str], Operation] = {
         reading.read_page(reading.CHARGE_EXPAND, "created", "customer", "payment_intent"),
         lambda scene, _, page, shapes: reading.list_charges(scene, page, shapes),
     ),
+    ("POST", "refunds"): Operation("refunds.create", refunds.read_create, _refund),
+    ("GET", "refunds"): Operation(
+        "refunds.list",
+        reading.read_page(refunds.EXPAND, "created", "charge", "payment_intent"),
+        lambda scene, _, page, shapes: reading.list_refunds(scene, page, shapes),
+    ),
 }
 SEARCH = Operation(
     "payment_intents.search",
@@ -89,6 +108,12 @@ ITEMS: dict[tuple[str, str], Operation] = {
     ("GET", "charges"): Operation(
         "charges.retrieve", reading.read_only_expand(reading.CHARGE_EXPAND), reading.retrieve_charge
     ),
+    ("GET", "refunds"): Operation(
+        "refunds.retrieve",
+        reading.read_only_expand(refunds.EXPAND),
+        lambda scene, refund_id, expand, _: reading.retrieve_refund(scene, refund_id, expand),
+    ),
+    ("POST", "refunds"): Operation("refunds.update", refunds.read_update, _update_refund),
     ("GET", "payment_methods"): Operation(
         "payment_methods.retrieve",
         reading.read_only_expand(frozenset()),
@@ -104,6 +129,11 @@ STEPS: dict[tuple[str, str], Operation] = {
     ),
     ("payment_intents", "capture"): Operation(
         "payment_intents.capture", intent_params.read_capture, _capture
+    ),
+    ("refunds", "cancel"): Operation(
+        "refunds.cancel",
+        reading.read_only_expand(refunds.EXPAND),
+        lambda scene, refund_id, _, __: refunds.cancel(scene, refund_id),
     ),
 }
 

@@ -4,7 +4,7 @@ import secrets
 from dataclasses import dataclass, field
 from typing import Any
 
-from strongroom_sandbox.stripe.books import Books, Change, Intent
+from strongroom_sandbox.stripe.books import Books, Change, Intent, Refund
 from strongroom_sandbox.stripe.errors import ErrorBody, Refusal
 
 ID_BYTES = 12
@@ -19,6 +19,7 @@ class Scene:
     now: int
     key: str | None = None
     search_lag_seconds: int = 0
+    refund_settle_seconds: int = 0
     stays_processing: bool = False
 
 
@@ -26,7 +27,8 @@ class Scene:
 class Outcome:
     """The answer of an operation and the change that must be durable before it is given.
 
-    The answer shows ``intent``, or ``error`` with the intent it is about, or else ``body``.
+    The answer shows ``intent`` or ``refund``, or ``error`` with the intent it is about, or else
+    ``body``.
     """
 
     change: Change
@@ -35,6 +37,7 @@ class Outcome:
     status: int = 200
     body: dict[str, Any] | None = None
     expand: tuple[str, ...] = field(default=())
+    refund: Refund | None = None
 
 
 def refused(refusal: Refusal, scene: Scene) -> Outcome:

@@ -17,6 +17,13 @@ LIST_LIMIT_DEFAULT = 10
 LIST_LIMIT_MAX = 100
 
 
+def merged_metadata(held: dict[str, str], given: dict[str, str]) -> dict[str, str]:
+    """Merge metadata: given keys win, an empty value removes its key, no keys at all clears."""
+    if not given:
+        return {}
+    return {key: value for key, value in (held | given).items() if value != ""}
+
+
 class Params:
     """The parameters of one request, or of one hash inside it (then ``path`` names the hash)."""
 

@@ -3,22 +3,25 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 from strongroom_sandbox.stripe.attempt import resolve_method
-from strongroom_sandbox.stripe.books import Change, Charge, Intent
+from strongroom_sandbox.stripe.books import Change, Charge, Intent, Refund
 from strongroom_sandbox.stripe.errors import Refusal, invalid, missing_resource
 from strongroom_sandbox.stripe.form import Tree
 from strongroom_sandbox.stripe.intent_params import EXPAND
 from strongroom_sandbox.stripe.intents import find
 from strongroom_sandbox.stripe.outcome import Outcome, Scene
 from strongroom_sandbox.stripe.params import Params
+from strongroom_sandbox.stripe.refunds import find as find_refund
 from strongroom_sandbox.stripe.search import Query, read_query
 from strongroom_sandbox.stripe.shapes import Shapes
 
-CHARGE_EXPAND = frozenset(("payment_intent",))
+CHARGE_EXPAND = frozenset(("payment_intent", "refunds"))
 CURSORS = ("limit", "starting_after", "ending_before", "expand")
 LIST_PREFIX = "data."
+
+Item = TypeVar("Item", Charge, Refund)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +34,10 @@ class Page:
     created: tuple[int | None, int | None]
     customer: str | None
     intent: str | None
+    charge: str | None
     expand: tuple[str, ...]
 
-    def takes(self, item: Intent | Charge) -> bool:
+    def takes(self, item: Intent | Charge | Refund) -> bool:
         """Tell whether the filters let an item through."""
         low, high = self.created
         return (
@@ -69,6 +73,7 @@ def read_page(allowed: frozenset[str], *names: str) -> Callable[[Tree], Page]:
             created=params.created(),
             customer=params.text("customer"),
             intent=params.text("payment_intent"),
+            charge=params.text("charge"),
             expand=params.expand(allowed, LIST_PREFIX),
         )
 
@@ -168,19 +173,50 @@ def list_charges(scene: Scene, page: Page, shapes: Shapes) -> Outcome:
         charges = books.charges_of(page.intent)
     else:
         charges = list(books.charges.values())
-    newest = [charge for charge in reversed(charges) if page.takes(charge)]
+    shown, more = _cut(charges, page, "charge")
+    data = [shapes.charge(charge, page.expand) for charge in shown]
+    return _list(scene, "/v1/charges", data, more=more)
+
+
+def retrieve_refund(scene: Scene, refund_id: str, expand: tuple[str, ...]) -> Outcome:
+    """Show a refund."""
+    refund = find_refund(scene, refund_id)
+    return Outcome(Change(time=scene.now), refund=refund, expand=expand)
+
+
+def list_refunds(scene: Scene, page: Page, shapes: Shapes) -> Outcome:
+    """Show refunds, newest first, of one charge or intent or of all."""
+    books = scene.books
+    if page.charge is not None:
+        if page.charge not in books.charges:
+            raise missing_resource("charge", page.charge[:100], "charge")
+        refunds = books.refunds_of(page.charge)
+    elif page.intent is not None:
+        if page.intent not in books.intents:
+            raise missing_resource("payment_intent", page.intent[:100], "payment_intent")
+        charges = books.charges_of(page.intent)
+        refunds = [refund for charge in charges for refund in books.refunds_of(charge.id)]
+    else:
+        refunds = list(books.refunds.values())
+    shown, more = _cut(refunds, page, "refund")
+    data = [shapes.refund(refund, page.expand) for refund in shown]
+    return _list(scene, "/v1/refunds", data, more=more)
+
+
+def _cut(items: list[Item], page: Page, noun: str) -> tuple[list[Item], bool]:
+    """Take a page of items that are given oldest first; returns (newest first, more)."""
+    newest = [item for item in reversed(items) if page.takes(item)]
     start, end = 0, len(newest)
     cursor = page.after or page.before
     if cursor is not None:
-        places = [place for place, charge in enumerate(newest) if charge.id == cursor]
+        places = [place for place, item in enumerate(newest) if item.id == cursor]
         if not places:
             name = "starting_after" if page.after else "ending_before"
-            raise missing_resource("charge", cursor[:100], name, status=400)
+            raise missing_resource(noun, cursor[:100], name, status=400)
         start, end = (places[0] + 1, end) if page.after else (0, places[0])
     wanted = newest[start:end]
     shown = wanted[-page.limit :] if page.before else wanted[: page.limit]
-    data = [shapes.charge(charge, page.expand) for charge in shown]
-    return _list(scene, "/v1/charges", data, more=len(wanted) > page.limit)
+    return shown, len(wanted) > page.limit
 
 
 def retrieve_method(scene: Scene, method_id: str, shapes: Shapes) -> Outcome:

@@ -19,6 +19,7 @@ from strongroom_sandbox.stripe.books import Books, Change
 from strongroom_sandbox.stripe.challenge import Challenges
 from strongroom_sandbox.stripe.controls import Controls
 from strongroom_sandbox.stripe.shapes import ACTION_PATH, Shapes
+from strongroom_sandbox.stripe.timers import come_due
 
 BODY_BYTES_MAX = 1024 * 1024
 BACKLOG_MAX = 1024
@@ -84,6 +85,7 @@ class StandIn:
         self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         self._ledger = Ledger(settings.data)
         books, clock, self._faults = load(self._ledger), Clock(), Faults()
+        self._books, self._clock = books, clock
         clock.restore(books.clock_offset_seconds, books.latest_time)
         shapes = Shapes(books, (settings.public_url or self.url).rstrip("/"))
         self._api = Api(settings.secret_key, books, self._ledger, clock, self._faults, shapes)
@@ -112,6 +114,10 @@ class StandIn:
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         path = request.path
+        # Whatever is asked for is answered by what holds at this moment.
+        while (change := come_due(self._books, self._clock.now())) is not None:
+            self._books.apply(change)
+            self._ledger.append(msgspec.json.encode(change))
         try:
             if path.startswith(ACTION_PATH):
                 return await self._challenges.answer(request)

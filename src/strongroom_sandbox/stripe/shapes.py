@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from strongroom_sandbox.stripe.books import Books, Charge, Intent, Method
+from strongroom_sandbox.stripe.books import Books, Charge, Intent, Method, Refund
 from strongroom_sandbox.stripe.cards import CARDS
 from strongroom_sandbox.stripe.errors import DOC_URL, ErrorBody
 
 ACTION_PATH = "/_3ds/"
 EXPIRY_MONTH = 12
 EXPIRY_YEAR = 2034
-HOLD_SECONDS = 7 * 24 * 3600  # docs.stripe.com/payments/place-a-hold-on-a-payment-method
+REFUNDS_SHOWN = 10  # a charge shows its newest refunds, when they are asked for
 
 Json = dict[str, Any]
 
@@ -160,12 +160,12 @@ class Shapes:
         }
 
     def charge(self, charge: Charge, expand: tuple[str, ...] = ()) -> Json:
-        """Render a Charge; ``expand`` may name payment_intent."""
+        """Render a Charge; ``expand`` may name payment_intent and refunds."""
         failure = charge.failure
         intent: str | Json = charge.payment_intent
         if "payment_intent" in expand:
             intent = self.intent(self._books.intents[charge.payment_intent])
-        return {
+        shown = {
             "id": charge.id,
             "object": "charge",
             "amount": charge.amount,
@@ -198,7 +198,8 @@ class Shapes:
             "receipt_email": charge.receipt_email,
             "receipt_number": None,
             "receipt_url": None,
-            "refunded": charge.amount_refunded >= charge.amount,
+            "refunded": charge.paid
+            and charge.amount_refunded >= (charge.amount_captured or charge.amount),
             "review": None,
             "shipping": None,
             "source": None,
@@ -209,6 +210,57 @@ class Shapes:
             "transfer_data": None,
             "transfer_group": None,
         }
+        if "refunds" in expand:
+            shown["refunds"] = self._refunds_of(charge)
+        return shown
+
+    def _refunds_of(self, charge: Charge) -> Json:
+        newest = self._books.refunds_of(charge.id)[::-1]
+        return {
+            "object": "list",
+            "data": [self.refund(refund) for refund in newest[:REFUNDS_SHOWN]],
+            "has_more": len(newest) > REFUNDS_SHOWN,
+            "url": f"/v1/charges/{charge.id}/refunds",
+        }
+
+    def refund(self, refund: Refund, expand: tuple[str, ...] = ()) -> Json:
+        """Render a Refund; ``expand`` may name charge and payment_intent."""
+        charge: str | Json = refund.charge
+        intent: str | Json = refund.payment_intent
+        if "charge" in expand:
+            charge = self.charge(self._books.charges[refund.charge])
+        if "payment_intent" in expand:
+            intent = self.intent(self._books.intents[refund.payment_intent])
+        balance = None if refund.releases else f"txn{refund.id[2:]}"
+        shown: Json = {
+            "id": refund.id,
+            "object": "refund",
+            "amount": refund.amount,
+            "balance_transaction": balance,
+            "charge": charge,
+            "created": refund.created,
+            "currency": refund.currency,
+            "customer": refund.customer,
+            "customer_account": None,
+            "destination_details": {
+                "card": {"type": "reversal" if refund.releases else "refund"},
+                "type": "card",
+            },
+            "metadata": refund.metadata,
+            "payment_intent": intent,
+            "payment_method": refund.payment_method,
+            "reason": refund.reason,
+            "receipt_number": None,
+            "source_transfer_reversal": None,
+            "status": refund.status,
+            "transfer_reversal": None,
+        }
+        if refund.status == "pending":
+            shown["pending_reason"] = "processing"
+        if refund.status == "failed":
+            shown["failure_reason"] = refund.failure_reason
+            shown["failure_balance_transaction"] = f"txn{refund.id[2:]}f"
+        return shown
 
 
 def _no_billing_details() -> Json:
@@ -289,6 +341,6 @@ def _card_details(charge: Charge) -> Json:
         "three_d_secure": authenticated,
         "wallet": None,
     }
-    if charge.paid and not charge.captured:
-        shown["capture_before"] = charge.created + HOLD_SECONDS
+    if charge.capture_before is not None:
+        shown["capture_before"] = charge.capture_before
     return shown
