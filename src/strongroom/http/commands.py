@@ -12,7 +12,7 @@ from strongroom.gateways.port import Account
 from strongroom.http import bodies
 from strongroom.http.asking import answer, authorise, key_reused, not_possible, payment_id_of
 from strongroom.http.exchange import Asked, Reply
-from strongroom.http.instruments import Instruments
+from strongroom.http.instruments import Instruments, account_missing
 from strongroom.http.listing import CREATE_PATH
 from strongroom.http.payments import payment_reply
 from strongroom.http.waiting import Waiting
@@ -79,13 +79,13 @@ class CommandOperations:
         instrument = body.instrument
         account: Account | None = None
         if instrument is not None:
-            account = await self._instruments.account(
-                credential.legal_entity_id, instrument.gateway
-            )
+            account = await self._instruments.find(credential.legal_entity_id, instrument.gateway)
 
         def wish(payment: Payment) -> Command:
-            if instrument is None or account is None:
+            if instrument is None:
                 return CustomerReturned()
+            if account is None:
+                raise account_missing(instrument.gateway)
             self._instruments.check_amount(account.gateway, payment.amount_minor, payment.currency)
             return InstrumentBrought(
                 account.gateway, account.gateway_account_id, instrument.token, body.return_url

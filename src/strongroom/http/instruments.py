@@ -26,15 +26,14 @@ class Instruments:
 
     async def account(self, legal_entity_id: UUID, gateway_name: str) -> Account:
         """The account that will take the payment. Raises Invalid when there is none."""
-        account = await self._accounts.choose(legal_entity_id, gateway_name)
+        account = await self.find(legal_entity_id, gateway_name)
         if account is None:
-            raise Invalid(
-                "gateway_account_missing",
-                f"The legal entity has no account at {gateway_name}.",
-                "Add one with `strongroom gateway-accounts add`.",
-                field="instrument.gateway",
-            )
+            raise account_missing(gateway_name)
         return account
+
+    async def find(self, legal_entity_id: UUID, gateway_name: str) -> Account | None:
+        """The account that will take the payment, or None."""
+        return await self._accounts.choose(legal_entity_id, gateway_name)
 
     def check_amount(self, gateway: str, amount_minor: int, currency: str) -> None:
         """Raises Invalid when the gateway cannot take the amount."""
@@ -53,3 +52,13 @@ class Instruments:
                 "Choose another amount, currency or gateway.",
                 field="amount",
             )
+
+
+def account_missing(gateway_name: str) -> Invalid:
+    """The refusal where a legal entity has no account at the gateway."""
+    return Invalid(
+        "gateway_account_missing",
+        f"The legal entity has no account at {gateway_name}.",
+        "Add one with `strongroom gateway-accounts add`.",
+        field="instrument.gateway",
+    )

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 import msgspec
 
@@ -9,6 +10,7 @@ from strongroom.clock import rfc3339
 from strongroom.ids import to_text
 from strongroom.money import as_decimal_text
 from strongroom.payments.reads import History
+from strongroom.payments.states import Payment
 
 _SHOWN = ("status", "status_reason", "review", "closing", "closing_reason")
 
@@ -25,6 +27,7 @@ def explain_lines(history: History, *, short: bool = False) -> list[str]:
         + (f" ({payment.status_reason})" if payment.status_reason else ""),
         f"amount              {as_decimal_text(payment.amount_minor, payment.currency)}",
         f"captured            {as_decimal_text(payment.captured_minor, payment.currency)}",
+        *_sums(payment),
         f"merchant reference  {payment.merchant_reference}",
         f"gateway             {payment.gateway or 'none yet'}",
         f"legal entity        {to_text('ent', payment.legal_entity_id)}",
@@ -39,22 +42,43 @@ def explain_lines(history: History, *, short: bool = False) -> list[str]:
     return [*head, "", *lines, "", _plan(history)]
 
 
+def _sums(payment: Payment) -> list[str]:
+    """What was given back, and until when money is held, where there is something to say."""
+    lines = []
+    if payment.refunded_minor:
+        amount = as_decimal_text(payment.refunded_minor, payment.currency)
+        lines.append(f"refunded            {amount}")
+    if payment.refunding_minor:
+        amount = as_decimal_text(payment.refunding_minor, payment.currency)
+        lines.append(f"being refunded      {amount}")
+    if payment.status == "authorized" and payment.capture_before is not None:
+        lines.append(f"held until          {rfc3339(payment.capture_before)}")
+    return lines
+
+
 def _story(history: History) -> list[tuple[datetime, str, str]]:
     story: list[tuple[datetime, str, str]] = []
     for attempt in history.attempts:
         number = attempt["attempt_no"]
         story.append((attempt["opened_at"], "attempt opened", f"attempt {number}  by worker"))
         story.extend(_call(attempt, call) for call in attempt["calls"])
+    for refund in history.refunds:
+        story.extend(_refund_call(history, refund["refund_id"], call) for call in refund["calls"])
     by_number = {attempt["attempt_no"]: attempt for attempt in history.attempts}
     for event in history.events:
         payload = event["payload"]
-        if "call" in payload:
+        refund = payload.get("refund")
+        if "call" in payload and refund is None:
             story.append(_call(by_number[payload["attempt"]["no"]], payload["call"]))
+        if "call" in payload and refund is not None:
+            story.append(_refund_call(history, refund["id"], payload["call"]))
         detail = [f"v{event['version']}"]
         detail += [f"{name}={payload[name]}" for name in _SHOWN if payload.get(name) is not None]
         if "attempt" in payload:
             number, state = payload["attempt"]["no"], payload["attempt"]["state"]
             detail.append(f"attempt={number}" + (f":{state}" if state else ""))
+        if refund is not None:
+            detail.append(_refund(refund, history.payment.currency))
         if payload.get("idempotency_key"):
             detail.append(f"idempotency_key={payload['idempotency_key']}")
         if event["kind"] == "attempt.answered_late" and "call" in payload:
@@ -65,21 +89,52 @@ def _story(history: History) -> list[tuple[datetime, str, str]]:
     return story
 
 
+def _refund(summary: dict[str, Any], currency: str) -> str:
+    detail = [
+        to_text("ref", UUID(summary["id"])),
+        as_decimal_text(summary["amount_minor"], currency),
+        summary["status"],
+    ]
+    detail += [summary[name] for name in ("status_reason", "review") if summary[name]]
+    return " ".join(detail)
+
+
+def _refund_call(
+    history: History, refund_id: UUID | str, call: dict[str, Any]
+) -> tuple[datetime, str, str]:
+    text = to_text("ref", UUID(str(refund_id)))
+    return _shown_call(f"call {history.payment.gateway} {call['operation']}", text, None, call)
+
+
 def _call(attempt: dict[str, Any], call: dict[str, Any]) -> tuple[datetime, str, str]:
-    detail = [f"attempt {attempt['attempt_no']}", f"{call['duration_ms']:.1f} ms", call["outcome"]]
+    return _shown_call(
+        f"call {attempt['gateway']} {call['operation']}",
+        f"attempt {attempt['attempt_no']}",
+        attempt["gateway_object_id"],
+        call,
+    )
+
+
+def _shown_call(
+    what: str, whose: str, object_id: str | None, call: dict[str, Any]
+) -> tuple[datetime, str, str]:
+    detail = [whose, f"{call['duration_ms']:.1f} ms", call["outcome"]]
     if "http_status" in call:
         detail.append(f"HTTP {call['http_status']}")
     if "code" in call:
         detail.append(f"code {call['code']}")
-    if attempt["gateway_object_id"]:
-        detail.append(attempt["gateway_object_id"])
+    if object_id:
+        detail.append(object_id)
     if "gateway_request_id" in call:
         detail.append(call["gateway_request_id"])
     started_at: datetime = msgspec.convert(call["started_at"], datetime, strict=False)
-    return started_at, f"call {attempt['gateway']} {call['operation']}", "  ".join(detail)
+    return started_at, what, "  ".join(detail)
 
 
 def _plan(history: History) -> str:
-    if history.job is None:
+    planned = [history.job] if history.job is not None else []
+    planned += [refund for refund in history.refunds if refund["run_at"] is not None]
+    if not planned:
         return "Nothing is left to do."
-    return f"Next look at {rfc3339(history.job['run_at'])}, after {history.job['tries']} so far."
+    first = min(planned, key=lambda job: job["run_at"])
+    return f"Next look at {rfc3339(first['run_at'])}, after {first['tries']} so far."
