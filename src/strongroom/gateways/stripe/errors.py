@@ -27,8 +27,10 @@ def unanswered(error: StripeError) -> NotSent | Unknown | None:
         error, stripe.IdempotencyError
     ):
         return Unknown("idempotency_mismatch")
+    if status == 429 or isinstance(error, stripe.RateLimitError):
+        return NotSent("rate_limited")
     if status in NEVER_EXECUTED:
-        return NotSent("rate_limited" if status == 429 else "credentials_refused")
+        return NotSent("credentials_refused")
     if status == 409:
         return Unknown("in_flight_at_gateway")
     if status is None or not 400 <= status < 500 or getattr(body, "type", None) is None:

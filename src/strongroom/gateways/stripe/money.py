@@ -5,7 +5,7 @@ compatibility, where ISO 4217 counts none, and MGA with none, where ISO 4217 cou
 three-decimal amounts must end in 0; amounts have at most eight digits.
 """
 
-from typing import Final
+from typing import Any, Final
 
 DIGITS_MAX: Final = 8
 AMOUNT_MAX: Final = 10**DIGITS_MAX - 1
@@ -57,10 +57,16 @@ def to_stripe(amount_minor: int, currency: str) -> int:
     return amount_minor * 100 if currency in _TWO_DECIMALS_HERE else amount_minor
 
 
-def from_stripe(amount: int, currency: str) -> int | None:
-    """Stripe's amount in minor units of ISO 4217; None when it cannot be said in them."""
+def from_stripe(amount: Any, currency: str) -> int | None:
+    """Stripe's amount in minor units of ISO 4217; None when it cannot be said in them.
+
+    Raises TypeError for what is no integer.
+    """
+    if not isinstance(amount, int) or isinstance(amount, bool):
+        raise TypeError("an amount is an integer")
+    whole: int = amount
     if currency in _NO_DECIMALS_HERE:
-        return amount * 100
+        return whole * 100
     if currency not in _TWO_DECIMALS_HERE:
-        return amount
-    return amount // 100 if amount % 100 == 0 else None
+        return whole
+    return whole // 100 if whole % 100 == 0 else None

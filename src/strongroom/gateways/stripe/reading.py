@@ -27,7 +27,8 @@ from strongroom.payments.states import (
 def read_intent(intent: PaymentIntent, attempt: Attempt) -> Answer:
     """What a PaymentIntent says about the attempt that it belongs to."""
     known = attempt.gateway_object_id
-    if not intent.id or (known is not None and intent.id != known):
+    object_id: Any = intent.id
+    if not isinstance(object_id, str) or not object_id or known not in (None, object_id):
         return Unknown("another_object")
     currency, status = intent.currency.upper(), str(intent.status)
     amount_minor = from_stripe(intent.amount, currency)

@@ -45,7 +45,8 @@ def reference_of(refund: Refund) -> str:
 
 def read_refund(found: stripe.Refund, refund: Refund) -> RefundAnswer:
     """What a Refund says about the refund that it belongs to."""
-    if not found.id or not _belongs(found, refund):
+    object_id: Any = found.id
+    if not isinstance(object_id, str) or not object_id or not _belongs(found, refund):
         return Unknown("another_object")
     currency = found.currency.upper()
     amount_minor = from_stripe(found.amount, currency)

@@ -1,21 +1,15 @@
 """The Stripe adapter against the stand-in: what each thing that can happen is answered as."""
 
 import asyncio
-import itertools
-from collections.abc import Iterator
-from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
-from strongroom.clock import SystemClock
 from strongroom.gateways.port import Account, Prepared
-from strongroom.gateways.stripe.client import StripeGateway
 from strongroom.payments.states import (
     ActionRequired,
     Answer,
     Approved,
-    Attempt,
     Canceled,
     Declined,
     Mismatched,
@@ -23,78 +17,16 @@ from strongroom.payments.states import (
     Pending,
     Unknown,
 )
-from tests.sandbox.conftest import RunningStripe
-from tests.unit.examples import ACCOUNT, AMOUNT, ENTITY, attempt, payment
-
-RETURN_URL = "https://shop.example/back"
-numbers = itertools.count(1)
-APPROVED = Approved(AMOUNT, "EUR")
-LOST, BROKEN = Unknown("connection_lost"), Unknown("gateway_error")
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStripe]:
-    running = RunningStripe(tmp_path_factory.mktemp("stripe"))
-    try:
-        yield running.start()
-    finally:
-        running.kill()
-
-
-@pytest.fixture
-def knobs(server: RunningStripe) -> Iterator[RunningStripe]:
-    yield server
-    server.control("DELETE", "/_knobs")
-
-
-@pytest.fixture
-async def gateway():
-    adapter = StripeGateway(SystemClock(), RETURN_URL)
-    yield adapter
-    await adapter.close()
-
-
-@pytest.fixture
-def account(server: RunningStripe) -> Account:
-    return Account(
-        legal_entity_id=ENTITY,
-        gateway_account_id=ACCOUNT,
-        gateway="stripe",
-        environment="stand_in",
-        secret_file=str(server.key_file),
-        base_url=server.url,
-    )
-
-
-def new_attempt(gateway: StripeGateway, token: str = "pm_card_visa", **fields: Any) -> Attempt:
-    of = payment(instrument_token=token, merchant_reference=f"order-{next(numbers)}", **fields)
-    return attempt(
-        gateway_key=f"sr_{next(numbers)}",
-        gateway_object_id=None,
-        amount_minor=of.amount_minor,
-        currency=of.currency,
-        parameters=dict(gateway.parameters(of)),
-    )
-
-
-async def prepared(gateway: StripeGateway, account: Account, **fields: Any) -> Attempt:
-    one = new_attempt(gateway, **fields)
-    answer, call = await gateway.prepare(account, one)
-    assert isinstance(answer, Prepared), answer
-    assert (call.operation, call.http_status) == ("create", 200)
-    return replace(one, gateway_object_id=answer.object_id)
-
-
-def fault(server: RunningStripe, operation: str, name: str, **more: Any) -> None:
-    # A read that was cut off is asked again by the HTTP client itself, so it is cut off always.
-    match = {"operation": f"payment_intents.{operation}"}
-    often = {} if operation == "retrieve" else {"first_n": 1}
-    server.knobs({"match": match | often, "fault": name, **more})
-
-
-def charges(server: RunningStripe, one: Attempt) -> int:
-    return len(server.charges(payment_intent=one.gateway_object_id or ""))
-
+from tests.integration.stripe_adapter.asking import (
+    APPROVED,
+    BROKEN,
+    LOST,
+    charges,
+    fault,
+    new_attempt,
+    prepared,
+)
+from tests.unit.examples import AMOUNT
 
 SPOILT: list[tuple[str, str, Answer]] = [
     ("create", "drop_before", NotSent("connection_lost")),
