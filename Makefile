@@ -26,11 +26,11 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 export PIP_ROOT_USER_ACTION := ignore
 
-.PHONY: help up test bench lint lock clean install install-dev
+.PHONY: help up test bench lint lock localstripe clean install install-dev
 
 help: ## this list
 	@echo 'Strongroom, a payments backend that is secure by design.'; echo
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
 	@echo; echo 'make up PORT=$(PORT) HOME_DIR=$(HOME_DIR) ARGS=…   other port, other data, more options'
 
 up: install ## start everything on this machine (Ctrl-C stops it)
@@ -47,8 +47,11 @@ lint: install-dev ## ruff check, ruff format --check, mypy --strict
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy --strict $(wildcard src tests bench conftest.py)
 
+localstripe: ## install another Stripe server, which one smoke test starts
+	@tools/localstripe '$(PYTHON)'
+
 clean: ## remove the virtual environment and caches; data in .strongroom stays
-	@rm -rf .venv .venv-lock .make-lock build dist src/*.egg-info \
+	@rm -rf .venv .venv-lock .venv-localstripe .make-lock build dist src/*.egg-info \
 	  .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	@find src tests bench -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null; true
 	@test ! -e .strongroom || echo 'Kept: .strongroom (your data). Remove it by hand if you mean it.'
@@ -59,5 +62,5 @@ install:
 install-dev:
 	@tools/install requirements-dev.lock dev '$(PYTHON)'
 
-lock: ## after a change of dependencies in pyproject.toml: write both lock files anew
+lock: ## after a change of dependencies: write the lock files anew
 	@tools/lock '$(PYTHON)'

