@@ -7,8 +7,10 @@ import threading
 
 import pytest
 import stripe
+from msgspec.structs import replace
 
 from strongroom_sandbox import ledger as ledgers
+from strongroom_sandbox.stripe.books import VERSION_SECONDS, Books, Change, Intent
 from strongroom_sandbox.stripe.server import Settings, StandIn
 
 
@@ -53,6 +55,73 @@ def test_kill_9_under_load_loses_nothing(own_stripe, pay):
         if charge is not None:
             assert again.latest_charge == charge["id"]
         assert len(own_stripe.charges(**{"metadata[order]": order})) == 1
+
+
+def test_kill_9_among_refunds_gives_back_no_more_than_was_taken(own_stripe, pay):
+    charges = [own_stripe.client().v1.payment_intents.create(pay()).id for _ in range(20)]
+    answered: dict[str, str] = {}
+    asked: list[tuple[str, str]] = []
+
+    def work(worker):
+        refunds = own_stripe.client(http_client=stripe.RequestsClient(timeout=3)).v1.refunds
+        for number in range(10_000):
+            intent, key = charges[number % len(charges)], f"{worker}-{number}"
+            asked.append((intent, key))
+            try:
+                refund = refunds.create(
+                    {"payment_intent": intent, "amount": 90}, {"idempotency_key": key}
+                )
+            except stripe.InvalidRequestError:
+                continue
+            except stripe.APIConnectionError:
+                return
+            answered[key] = refund.id
+
+    workers = [threading.Thread(target=work, args=(name,)) for name in range(4)]
+    for worker in workers:
+        worker.start()
+    pause = threading.Event()
+    while len(answered) < 150:
+        pause.wait(0.005)
+    own_stripe.kill()
+    for worker in workers:
+        worker.join()
+    own_stripe.start()
+    refunds = own_stripe.client().v1.refunds
+    for key, refund_id in answered.items():
+        assert refunds.retrieve(refund_id).status == "succeeded", key
+    for intent, key in asked[-20:]:
+        try:
+            again = refunds.create(
+                {"payment_intent": intent, "amount": 90}, {"idempotency_key": key}
+            )
+        except stripe.InvalidRequestError:
+            continue
+        assert again.id == answered.get(key, again.id)
+    for entry in own_stripe.charges():
+        assert entry["refunded"] <= entry["captured"]
+    made = own_stripe.control("GET", "/_ledger/refunds?limit=10000")["data"]
+    assert len({entry["idempotency_key"] for entry in made}) == len(made)
+    assert own_stripe.control("GET", "/_ledger/summary")["over_refunded"] == []
+
+
+def test_old_versions_are_forgotten_when_no_search_can_show_them():
+    books = Books()
+    intent = Intent(id="", client_secret="", created=0, updated=0, amount=1, currency="eur")
+    for number in range(2000):
+        opened = replace(intent, id=f"pi_{number}", updated=number * 60)
+        books.apply(Change(time=number * 60, intents=[opened]))
+        done = replace(opened, status="succeeded", updated=number * 60 + 30)
+        books.apply(Change(time=number * 60 + 30, intents=[done]))
+    now = 2000 * 60
+    seen = books.as_of("pi_1990", now - 600 + 10)
+    assert seen is not None
+    assert seen.status == "requires_payment_method"
+    assert books.as_of("pi_1990", now - 600 - 10) is None
+    past = books.as_of("pi_3", now)
+    assert past is not None
+    assert past.status == "succeeded"
+    assert len(books._versions) < VERSION_SECONDS / 60 + 5
 
 
 def test_state_clock_and_keys_survive_and_knobs_do_not(own_stripe, pay):

@@ -36,7 +36,7 @@ from strongroom.payments.states import (
     Unknown,
 )
 
-CHARGE: Final = ["latest_charge"]
+CHARGE: Final = ("latest_charge",)
 """What is expanded for a hold: its end stands in the charge."""
 
 Intents = Callable[[PaymentIntentService], Awaitable[PaymentIntent]]
@@ -67,7 +67,7 @@ class StripeGateway:
         confirm: dict[str, Any] = {"return_url": payment.return_url or self._default_return_url}
         if payment.capture == "manual":
             create["capture_method"] = "manual"
-            confirm["expand"] = CHARGE
+            confirm["expand"] = [*CHARGE]
         return {"create": create, "confirm": confirm}
 
     async def prepare(self, account: Account, attempt: Attempt) -> tuple[Prepared | Answer, Call]:
@@ -115,7 +115,9 @@ class StripeGateway:
             "retrieve",
             account,
             attempt,
-            lambda intents: intents.retrieve_async(object_id, {"expand": CHARGE} if held else {}),
+            lambda intents: intents.retrieve_async(
+                object_id, {"expand": [*CHARGE]} if held else {}
+            ),
         )
         return (answer if intent is not None else Unknown(call.outcome)), call
 
