@@ -38,7 +38,10 @@ def described(error: BaseException) -> dict[str, object]:
 
 
 class ProblemDocument(msgspec.Struct, omit_defaults=True):
-    """RFC 9457 members and ours: `code` is stable, `retry_safe` speaks of the same request."""
+    """RFC 9457 members and ours: `code` is stable, `retry_safe` speaks of the same request.
+
+    `retry_after_seconds` is what the header Retry-After says, for an item of a bulk too.
+    """
 
     type: str
     title: str
@@ -49,6 +52,7 @@ class ProblemDocument(msgspec.Struct, omit_defaults=True):
     what_to_do: str
     field: str | None = None
     payment_id: str | None = None
+    retry_after_seconds: int | None = None
 
 
 class Problem(Exception):
@@ -91,6 +95,7 @@ class Problem(Exception):
             what_to_do=self.what_to_do,
             field=self.field,
             payment_id=self.payment_id,
+            retry_after_seconds=self.retry_after_seconds,
         )
 
     def document(self) -> bytes:

@@ -26,7 +26,8 @@ _TRIPLES: Final = tuple(a + b + c for a in ALPHABET for b in ALPHABET for c in A
 _AS_PYTHON_DIGITS: Final = str.maketrans(ALPHABET, "0123456789abcdefghijklmnopqrstuv")
 _ALPHABET: Final = frozenset(ALPHABET)
 _VERSION_AND_VARIANT: Final = (0x7 << 76) | (0b10 << 62)
-_RANDOM_B_MASK: Final = ((1 << 30) - 1) << 32
+_RANDOM_BITS: Final = 30
+_RANDOM_B_MASK: Final = ((1 << _RANDOM_BITS) - 1) << TAG_BITS
 
 
 class MalformedId(ValueError):
@@ -41,6 +42,17 @@ def new_entity_id(microseconds: int) -> UUID:
 def new_id(microseconds: int, legal_entity_id: UUID) -> UUID:
     """A fresh id of something that `legal_entity_id` owns, created at `microseconds`."""
     return _build(microseconds, legal_entity_id.int & TAG_MASK)
+
+
+def new_ids(microseconds: int, legal_entity_id: UUID, count: int) -> list[UUID]:
+    """As many fresh ids of one moment: in order, and never two alike.
+
+    Drawn one by one, two of 500 would be alike once in 8,600 times. So only the first is drawn.
+    """
+    head = _moment(microseconds) | _VERSION_AND_VARIANT | (legal_entity_id.int & TAG_MASK)
+    noise = int.from_bytes(os.urandom(4), "big") >> (32 - _RANDOM_BITS)
+    first = noise % ((1 << _RANDOM_BITS) - count)
+    return [UUID(int=head | (first + step) << TAG_BITS) for step in range(count)]
 
 
 def first_at(microseconds: int) -> UUID:

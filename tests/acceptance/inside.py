@@ -31,6 +31,7 @@ class Inside(Struct, frozen=True):
     operations: PaymentOperations
     front_door: Application
     plain: Application
+    acceptor: Acceptor
     writers: asyncpg.Pool
 
 
@@ -49,10 +50,11 @@ async def inside(running: Running, **limits: Any) -> AsyncIterator[Inside]:
     url = home.secret("database_api_url")
     pool = await connect_pool(url, size_max=4, application="test")
     writers = await connect_pool(url, size_max=1, application="test-writers")
-    api = Api(pool, SystemClock(), "dev", Acceptor(writers, **limits))
+    acceptor = Acceptor(writers, **limits)
+    api = Api(pool, SystemClock(), "dev", acceptor)
     api.start()
     try:
-        yield Inside(api.operations, api.front_door, api.plain, writers)
+        yield Inside(api.operations, api.front_door, api.plain, acceptor, writers)
     finally:
         await api.drain()
         await writers.close()
@@ -127,11 +129,11 @@ async def until_seen(condition: Callable[[], bool]) -> None:
 
 async def until_queued(process: Inside, count: int) -> None:
     """So many requests wait for the writer, and no more are on their way to it."""
-    await until_seen(lambda: process.operations._acceptor._batcher._queued == count)
+    await until_seen(lambda: process.acceptor._batcher._queued == count)
 
 
 async def busy(process: Inside, api_key: str) -> asyncio.Task[Reply]:
     """A first request that the writer holds in its hands, waiting for its connection."""
     task = asyncio.create_task(create(process, api_key, order(token=None)))
-    await until_seen(lambda: process.operations._acceptor._batcher._in_flight == 1)
+    await until_seen(lambda: process.acceptor._batcher._in_flight == 1)
     return task

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from strongroom.http import front_door
-from tests.acceptance.client import Api, fresh, order
+from tests.acceptance.client import Api, fresh, item, order
 from tests.acceptance.inside import Header, Inside, Said, inside, say
 from tests.acceptance.running import Running
 
@@ -30,7 +30,33 @@ def key() -> Header:
 
 
 JSON = header("content-type", "application/json")
-BODY = 64 * 1024
+BODY, BULK_BODY = 64 * 1024, 1024 * 1024
+
+
+def bulk(*items: dict[str, object]) -> bytes:
+    return json.dumps({"payments": items}).encode()
+
+
+BULK: dict[str, Callable[[], Asked]] = {
+    "accepted": lambda: ([JSON], [bulk(item(None), item(), item(None, capture="manual"))]),
+    "in pieces": lambda: ([], [b"", *(bytes([byte]) for byte in bulk(item(None))), b""]),
+    "accepted in part": lambda: (
+        [JSON, header("prefer", "wait=20")],
+        [bulk(item(None), item(amount=0), order(), item(None, extra=1), item(None))],
+    ),
+    "refused by item": lambda: ([JSON], [b'{"payments":[1,null,{}]}']),
+    "key of the whole": lambda: ([JSON, key()], [bulk(item(None))]),
+    "two keys of the whole": lambda: ([JSON, key(), key()], [bulk(item(None))]),
+    "another content type": lambda: ([header("content-type", "text/plain")], [bulk(item(None))]),
+    "none": lambda: ([JSON], [bulk()]),
+    "one too many": lambda: ([JSON], [b'{"payments":[%b0]}' % (b"0," * 500)]),
+    "malformed": lambda: ([JSON], [b"{"]),
+    "no body": lambda: ([JSON], [b""]),
+    "not an object": lambda: ([JSON], [b"[]"]),
+    "largest body": lambda: ([JSON], [bulk(item(None)).ljust(BULK_BODY)]),
+    "one byte more": lambda: ([JSON], [bulk(item(None)).ljust(BULK_BODY + 1)]),
+    "endless body": lambda: ([JSON], [b" " * 10_000] * 200),
+}
 
 # Each is made twice, once for each way in: keys and references are new every time.
 CASES: dict[str, Callable[[], Asked]] = {
@@ -79,12 +105,12 @@ def comparable(said: Said) -> tuple[int, list[Header], bytes]:
 
 
 async def both(
-    process: Inside, authorization: list[Header], make: Callable[[], Asked]
+    process: Inside, authorization: list[Header], make: Callable[[], Asked], path: str = PATH
 ) -> tuple[Said, Said]:
     said = []
     for application in (process.front_door, process.plain):
         headers, chunks = make()
-        said.append(await say(application, PATH, [*authorization, *headers], chunks))
+        said.append(await say(application, path, [*authorization, *headers], chunks))
     return said[0], said[1]
 
 
@@ -96,6 +122,15 @@ async def test_both_answer_equally(name: str, process: Inside, api: Api) -> None
     accepted = name.startswith(("accepted", "in pieces", "no content", "content", "largest"))
     assert (front.status in (201, 202)) is accepted
     assert dict(front.headers)[b"content-length"] == str(len(front.body)).encode()
+
+
+@pytest.mark.parametrize("name", BULK)
+async def test_both_answer_a_bulk_equally(name: str, process: Inside, api: Api) -> None:
+    bearer = header("authorization", f"Bearer {api.api_key}")
+    front, plain = await both(process, [bearer], BULK[name], PATH + "/bulk")
+    assert comparable(front) == comparable(plain)
+    taken = name.startswith(("accepted", "in pieces", "refused by item", "largest"))
+    assert (front.status == 200) is taken
 
 
 async def test_both_give_up_on_a_body_that_does_not_come(
@@ -158,6 +193,9 @@ async def test_the_front_door_passes_on_everything_else(process: Inside, api: Ap
         ("DELETE", PATH, b""),
         ("POST", PATH + "/", b""),
         ("POST", PATH + "/pay_0/confirm", b""),
+        ("GET", PATH + "/bulk", b""),
+        ("POST", PATH + "/bulk", b"x=1"),
+        ("POST", PATH + "/bulk/", b""),
         ("GET", "/healthz", b""),
         ("GET", "/nothing", b""),
     ):

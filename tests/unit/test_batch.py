@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from strongroom.errors import InvariantBroken
-from strongroom.work.batch import Batcher, OutcomeOfCommitUnknown, QueueFull, Refused
+from strongroom.work.batch import Batcher, OutcomeOfCommitUnknown, QueueFull, Refused, Told
 
 Item = tuple[str, int]
 SECRET = "failing row contains (4242)"
@@ -224,3 +224,25 @@ async def test_a_full_queue_tells_nobody_and_takes_nothing():
     database.gate.set()
     await one.drain()
     assert (told, database.written) == ([(2, None)], [("a", 1)])
+
+
+async def test_of_many_put_at_once_the_first_that_fit_are_taken():
+    database = Database()
+    database.gate.clear()
+    one = batcher(database, queue_max=7, share_max=5)
+    told: list[int | None] = []
+
+    def items(owner: str, *numbers: int) -> list[tuple[Item, Told[int]]]:
+        return [((owner, number), lambda result, _: told.append(result)) for number in numbers]
+
+    assert one.put_all([]) == 0
+    assert one.put_all(items("a", 1, 2, 3)) == 3
+    assert one.put_all(items("a", 4, 5, 6, 7)) == 2  # its share is full
+    assert one.put_all(items("a", 8)) == 0
+    assert one.put_all(items("b", 9, 10, 11)) == 2  # the queue is full
+    with pytest.raises(QueueFull):
+        one.put(("c", 12), lambda *_: None)
+    database.gate.set()
+    await one.drain()
+    assert sorted(number for _, number in database.written) == [1, 2, 3, 4, 5, 9, 10]
+    assert sorted(filter(None, told)) == [2, 4, 6, 8, 10, 18, 20]

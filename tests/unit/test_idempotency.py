@@ -1,5 +1,7 @@
 """Fingerprints and the keys that a gateway sees."""
 
+from datetime import UTC, datetime
+
 import pytest
 
 from strongroom.http.bodies import ConfirmPayment, CreatePayment, Instrument, stable_fields
@@ -13,6 +15,11 @@ BODY = CreatePayment(
     instrument=Instrument("stripe", "pm_1"),
     metadata={"a": "1", "b": "2"},
 )
+
+OF_BODY = "01340e7832847b176399cd418904ab453c6a99d4e6bd4c3295c5bf906ec752ce26"
+OF_FULL = "0118d7bf8d5e63fe471750949d797900b3318d11f4beb7eda6ad3dca6693d9d63c"
+OF_MANUAL = "01ecab5886c24b059a83c0c064e942e832efc6f92105cb73b4bdc33b1abb646020"
+OF_CONFIRM = "011b22be7a3a740e7cc3a1331c3c7892e24765828e43cb65f2b0af3b649b9a1562"
 
 
 def of(body: CreatePayment | ConfirmPayment, path: str = "/v1/payments") -> bytes:
@@ -64,3 +71,15 @@ def test_gateway_keys_are_of_one_entity_and_one_key():
     assert len(seeds) == 4
     assert gateway_key_seed(ENTITY, "a") == gateway_key_seed(ENTITY, "a")
     assert {len(seed) for seed in seeds} == {16}
+
+
+def test_fingerprints_that_are_stored_go_on_to_be_found():
+    """Of version 1: a change of these bytes would turn every retry of an old key into a 422."""
+    full = with_fields(
+        description="d", not_after=datetime(2026, 1, 2, tzinfo=UTC), return_url="https://a.example"
+    )
+    assert of(BODY).hex() == OF_BODY
+    assert of(full).hex() == OF_FULL
+    manual = of(with_fields(capture="manual"))
+    assert manual.hex() == OF_MANUAL
+    assert of(ConfirmPayment(Instrument("stripe", "pm_1"), "https://a.example")).hex() == OF_CONFIRM

@@ -16,6 +16,7 @@ from strongroom.ids import (
     from_text,
     new_entity_id,
     new_id,
+    new_ids,
     tag_of,
     to_text,
 )
@@ -79,3 +80,23 @@ def test_the_array_literal_holds_nothing_but_ids():
     assert set(literal) <= set("0123456789abcdef-,")
     assert [UUID(part) for part in literal.split(",")] == ids
     assert len(set(ALPHABET)) == 32
+
+
+@given(st.integers(0, 2**47), st.integers(1, 500))
+def test_ids_of_one_moment_are_distinct_and_in_order(microseconds, count):
+    entity = new_entity_id(0)
+    ids = new_ids(microseconds, entity, count)
+    assert len(set(ids)) == count
+    assert ids == sorted(ids)
+    mask = (1 << 62) - (1 << 32)
+    for one in ids:
+        alone = new_id(microseconds, entity)
+        assert one.int & ~mask == alone.int & ~mask
+
+
+def test_ids_of_one_moment_do_not_run_over_their_random_part(monkeypatch):
+    for noise in (b"\xff" * 4, b"\0" * 4):
+        monkeypatch.setattr("strongroom.ids.os.urandom", lambda _, noise=noise: noise)
+        ids = new_ids(1, new_entity_id(0), 500)
+        assert ids == sorted(set(ids))
+        assert {one.int >> 62 for one in ids} == {ids[0].int >> 62}

@@ -18,6 +18,7 @@ from strongroom.payments.idempotency import KEY_CHARACTERS_MAX
 from strongroom.payments.states import Capture
 
 BULK_BYTES_MAX: Final = 1024 * 1024
+BULK_ITEMS_MAX: Final = 500
 REFERENCE_CHARACTERS_MAX: Final = 200
 DESCRIPTION_CHARACTERS_MAX: Final = 1000
 METADATA_KEYS_MAX: Final = 50
@@ -156,6 +157,28 @@ def check_idempotency_key(key: str | None) -> str:
     return key
 
 
+def check_no_idempotency_key(asked: Asked) -> None:
+    """Raises Invalid when a bulk comes with a key in its header: it would mean nothing."""
+    if asked.idempotency_key is not None:
+        raise Invalid(
+            "idempotency_key_misplaced",
+            "A bulk takes no Idempotency-Key header: each of its items has a key of its own.",
+            "Leave the header out, and put a key into idempotency_key of each item.",
+            status=400,
+        )
+
+
+def check_bulk_size(field: str, count: int) -> None:
+    """Raises Invalid for a bulk of nothing, and of more than BULK_ITEMS_MAX."""
+    if not 1 <= count <= BULK_ITEMS_MAX:
+        raise Invalid(
+            "bulk_size",
+            f"The field {field} has 1 to {BULK_ITEMS_MAX} items.",
+            "Send the rest in further requests.",
+            field=field,
+        )
+
+
 def check_create(body: CreatePayment, now: datetime) -> tuple[str, datetime]:
     """Checks every rule; returns the currency in upper case and the moment of not_after.
 
@@ -248,13 +271,37 @@ def wait_seconds(asked: Asked) -> int:
     return min(int(found.group(1)), WAIT_SECONDS_MAX) if found else 0
 
 
-def stable_fields(body: CreatePayment | ConfirmPayment) -> dict[str, Any]:
+class _CreateFields(Struct, frozen=True, kw_only=True):
+    """What the fingerprint of a create covers, in alphabetical order: as a sorted dict is written.
+
+    `capture` is left out where it is automatic, as before the field was there: fingerprints that
+    are stored stay the same.
+    """
+
+    amount: int
+    capture: Capture | msgspec.UnsetType
+    currency: str
+    description: str | None
+    gateway: str | None
+    merchant_reference: str
+    metadata: dict[str, str]
+    not_after: datetime | None
+    return_url: str | None
+
+
+def stable_fields(body: CreatePayment | ConfirmPayment) -> Struct | dict[str, Any]:
     """What the fingerprint covers: everything but the one-time token."""
-    fields = msgspec.structs.asdict(body)
-    instrument = fields.pop("instrument")
-    fields["gateway"] = None if instrument is None else instrument.gateway
-    if "currency" in fields:
-        fields["currency"] = fields["currency"].upper()
-    if fields.get("capture") == "automatic":
-        del fields["capture"]  # as before the field was there: its fingerprints stay the same
-    return fields
+    gateway = None if body.instrument is None else body.instrument.gateway
+    if isinstance(body, ConfirmPayment):
+        return {"gateway": gateway, "return_url": body.return_url}
+    return _CreateFields(
+        amount=body.amount,
+        capture=msgspec.UNSET if body.capture == "automatic" else body.capture,
+        currency=body.currency.upper(),
+        description=body.description,
+        gateway=gateway,
+        merchant_reference=body.merchant_reference,
+        metadata=body.metadata,
+        not_after=body.not_after,
+        return_url=body.return_url,
+    )

@@ -1,7 +1,7 @@
 """The operations that ask something of a payment that exists: confirm, capture, cancel."""
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -123,7 +123,7 @@ class CommandOperations:
         credential: Credential,
         payment_text: str,
         name: str,
-        stable_fields: dict[str, Any],
+        stable_fields: object,
         wish: Callable[[Payment], Command],
     ) -> Reply:
         path = f"{CREATE_PATH}/{payment_text}/{name}"

@@ -1,8 +1,8 @@
-"""The front door: raw ASGI that takes the accept request itself and hands on everything else.
+"""The front door: raw ASGI that takes the accept requests itself and hands on everything else.
 
-A framework costs several times the work of the whole accept path per request, so the one hot
-operation is read by hand here. Litestar serves the same operation for the OpenAPI and as the plain
-way; a test holds both equal.
+A framework costs several times the work of the whole accept path per request, so the hot
+operations, create and its bulk, are read by hand here. Litestar serves the same operations for the
+OpenAPI and as the plain way; a test holds both equal.
 """
 
 import asyncio
@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 
 from strongroom.errors import Problem, TooLarge, Unavailable
+from strongroom.http.bodies import BULK_BYTES_MAX
+from strongroom.http.bulk import BULK_PATH
 from strongroom.http.exchange import (
     BODY_BYTES_MAX,
     BODY_SECONDS_MAX,
@@ -34,30 +36,35 @@ FIXED_HEADERS: Final = [
 
 
 class FrontDoor:
-    """An ASGI application: POST /v1/payments here, the rest in `plain`."""
+    """An ASGI application: POST /v1/payments and its bulk here, the rest in `plain`."""
 
     def __init__(self, operations: PaymentOperations, plain: Application) -> None:
-        self._operations = operations
         self._plain = plain
+        self._here: Final = {
+            CREATE_PATH: (operations.create, BODY_BYTES_MAX),
+            BULK_PATH: (operations.bulk, BULK_BYTES_MAX),
+        }
+        """By path, what answers a POST, and how large its body may be."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
         if (
             scope["type"] != "http"
-            or scope["path"] != CREATE_PATH
+            or scope["path"] not in self._here
             or scope["method"] != "POST"
             or scope["query_string"]
         ):
             await self._plain(scope, receive, send)
             return
         try:
+            operation, bytes_max = self._here[scope["path"]]
             headers = read_headers(scope["headers"])
-            body = await read_body(receive)
+            body = await read_body(receive, bytes_max)
         except Problem as problem:
             await write_reply(send, problem_reply(problem))
             return
-        asked = Asked(method="POST", path=CREATE_PATH, body=body, **headers)
-        await write_reply(send, await self._operations.create(asked))
+        asked = Asked(method="POST", path=scope["path"], body=body, **headers)
+        await write_reply(send, await operation(asked))
 
 
 async def read_body(

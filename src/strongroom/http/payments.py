@@ -1,32 +1,24 @@
 """The operations on payments, the same behind the front door and behind Litestar."""
 
 from collections.abc import Callable
-from typing import Final, assert_never
+from typing import Final
 
 import asyncpg
 import msgspec
 
-from strongroom.access.api_keys import ApiKeys, Credential
-from strongroom.clock import Clock, microseconds_since_epoch
-from strongroom.errors import Conflict, no_such_payment
+from strongroom.access.api_keys import ApiKeys
+from strongroom.clock import Clock
+from strongroom.errors import no_such_payment
 from strongroom.http import bodies
-from strongroom.http.asking import answer, authorise, key_reused, payment_id_of, unavailable
+from strongroom.http.asking import answer, authorise, payment_id_of
+from strongroom.http.bulk import bulk_reply, read_items
+from strongroom.http.creation import Creation, Wanted, status_of
 from strongroom.http.exchange import Asked, Reply, json_reply
 from strongroom.http.instruments import Instruments
 from strongroom.http.listing import CREATE_PATH, PaymentList, PaymentView, read_query, view_of
 from strongroom.http.waiting import Waiting
-from strongroom.ids import new_id, to_text
-from strongroom.payments.accept import (
-    Acceptor,
-    Created,
-    KeyReused,
-    ReferenceTaken,
-    Replayed,
-    Request,
-    TryAgain,
-)
-from strongroom.payments.idempotency import fingerprint, gateway_key_seed
-from strongroom.payments.journal import accepted_payload
+from strongroom.ids import to_text
+from strongroom.payments.accept import Acceptor
 from strongroom.payments.reads import list_payments, read_payments
 from strongroom.payments.states import Payment
 
@@ -49,16 +41,19 @@ class PaymentOperations:
         random_bytes: Callable[[int], bytes],
     ) -> None:
         self._pool = pool
-        self._clock = clock
         self._keys = keys
-        self._instruments = instruments
-        self._acceptor = acceptor
         self._waiting = waiting
-        self._random_bytes = random_bytes
+        self._creation = Creation(
+            clock=clock, instruments=instruments, acceptor=acceptor, random_bytes=random_bytes
+        )
 
     async def create(self, asked: Asked) -> Reply:
         """POST /v1/payments."""
         return await answer(self._create, asked)
+
+    async def bulk(self, asked: Asked) -> Reply:
+        """POST /v1/payments/bulk."""
+        return await answer(self._bulk, asked)
 
     async def get(self, asked: Asked, payment_text: str) -> Reply:
         """GET /v1/payments/{id}."""
@@ -72,75 +67,18 @@ class PaymentOperations:
         credential = await authorise(self._keys, asked, "payments:write")
         key = bodies.check_idempotency_key(asked.idempotency_key)
         body = bodies.decode(asked, _create_decoder, _CREATE_FIELDS)
-        request = await self._request(credential, key, body)
-        outcome = await self._acceptor.accept(request)
-        if request.replay_only and isinstance(outcome, ReferenceTaken | TryAgain):
-            raise bodies.not_after_invalid()
-        match outcome:
-            case Created(payment):
-                return await payment_reply(
-                    asked, payment, self._waiting, replayed=False, created=True
-                )
-            case Replayed(payment):
-                return await payment_reply(
-                    asked, payment, self._waiting, replayed=True, created=False
-                )
-            case KeyReused():
-                raise key_reused()
-            case ReferenceTaken(holder):
-                raise Conflict(
-                    "merchant_reference_taken",
-                    "Another payment that may still charge, or has charged, carries this "
-                    "merchant_reference.",
-                    "Look at the payment in payment_id; make a new reference for a new order.",
-                    field="merchant_reference",
-                    payment_id=to_text("pay", holder),
-                )
-            case TryAgain():
-                raise unavailable("accept_contended", "Requests got in each other's way.")
-        assert_never(outcome)
+        payment, replayed = await self._creation.one(credential, Wanted(key, body))
+        return await payment_reply(
+            asked, payment, self._waiting, replayed=replayed, created=not replayed
+        )
 
-    async def _request(
-        self, credential: Credential, key: str, body: bodies.CreatePayment
-    ) -> Request:
-        now = self._clock.now()
-        currency, not_after = bodies.check_create(body, now)
-        entity = credential.legal_entity_id
-        account = None
-        if body.instrument is not None:
-            account = await self._instruments.account(entity, body.instrument.gateway)
-            self._instruments.check_amount(account.gateway, body.amount, currency)
-        payment = Payment(
-            legal_entity_id=entity,
-            payment_id=new_id(microseconds_since_epoch(now), entity),
-            version=1,
-            status="requires_payment_method" if account is None else "processing",
-            amount_minor=body.amount,
-            currency=currency,
-            merchant_reference=body.merchant_reference,
-            description=body.description,
-            metadata=body.metadata,
-            return_url=body.return_url,
-            capture=body.capture,
-            gateway=account.gateway if account else None,
-            gateway_account_id=account.gateway_account_id if account else None,
-            instrument_token=body.instrument.token if body.instrument else None,
-            not_after=not_after,
-            gateway_key_seed=gateway_key_seed(entity, key),
-            digest_salt=self._random_bytes(16),
-            created_at=now,
-            updated_at=now,
+    async def _bulk(self, asked: Asked) -> Reply:
+        credential = await authorise(self._keys, asked, "payments:write")
+        items = read_items(asked)
+        ends = iter(
+            await self._creation.many(credential, [one for one in items if isinstance(one, Wanted)])
         )
-        return Request(
-            payment=payment,
-            idempotency_key=key,
-            fingerprint=fingerprint("POST", CREATE_PATH, bodies.stable_fields(body)),
-            actor=credential.actor,
-            run_at=not_after if account is None else now,
-            row_digest=payment.row_digest(),
-            payload=accepted_payload(payment, key),
-            replay_only=not_after <= now,
-        )
+        return bulk_reply([next(ends) if isinstance(one, Wanted) else one for one in items])
 
     async def _get(self, asked: Asked, payment_text: str) -> Reply:
         credential = await authorise(self._keys, asked, "payments:read")
@@ -176,5 +114,4 @@ async def payment_reply(
         headers.append(("idempotent-replayed", "true"))
     view = view_of(payment)
     headers.append(("location", f"{CREATE_PATH}/{view.id}"))
-    status = 202 if payment.status == "processing" else 201 if created else 200
-    return json_reply(status, view, *headers)
+    return json_reply(status_of(payment, replayed=not created), view, *headers)

@@ -27,7 +27,6 @@ from strongroom.payments.reads import list_refunds, read_refunds
 from strongroom.payments.refunds import Refund, RefundReason, RefundStatus
 
 PATH: Final = "/v1/refunds"
-BULK_ITEMS_MAX: Final = 500
 
 
 class CreateRefund(Struct, frozen=True, forbid_unknown_fields=True):
@@ -193,13 +192,7 @@ class RefundOperations:
     async def _bulk(self, asked: Asked) -> Reply:
         credential = await authorise(self._keys, asked, "payments:write")
         body = bodies.decode(asked, _bulk_decoder, bodies.fields_of(BulkRefunds))
-        if not 1 <= len(body.refunds) <= BULK_ITEMS_MAX:
-            raise Invalid(
-                "bulk_size",
-                f"The field refunds has 1 to {BULK_ITEMS_MAX} items.",
-                "Send the rest in further requests.",
-                field="refunds",
-            )
+        bodies.check_bulk_size("refunds", len(body.refunds))
         results = await asyncio.gather(
             *(self._item(credential, index, raw) for index, raw in enumerate(body.refunds))
         )

@@ -44,6 +44,12 @@ def make_application(  # noqa: C901 - one small function a route
         """Accept a payment; it is on disk when this answers."""
         return _response(await operations.create(await _asked(request)))
 
+    @post("/v1/payments/bulk")
+    async def create_payments(request: AnyRequest) -> Response[bytes]:
+        """Accept up to 500 payments, each with a result of its own."""
+        asked = await _asked(request, bodies.BULK_BYTES_MAX)
+        return _response(await operations.bulk(asked))
+
     @get("/v1/payments")
     async def list_payments(request: AnyRequest) -> Response[bytes]:
         """List payments, newest first."""
@@ -108,6 +114,7 @@ def make_application(  # noqa: C901 - one small function a route
     return Litestar(
         route_handlers=[
             create_payment,
+            create_payments,
             list_payments,
             get_payment,
             confirm_payment,

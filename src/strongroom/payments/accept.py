@@ -7,6 +7,7 @@ process at once; across processes the primary keys decide.
 import asyncio
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 from typing import Final
 from uuid import UUID
 
@@ -18,7 +19,15 @@ from strongroom.errors import InvariantBroken
 from strongroom.ids import bucket_of
 from strongroom.payments.rows import json_text, payment_of
 from strongroom.payments.states import Payment
-from strongroom.work.batch import BATCH_MAX, QUEUE_MAX, RERUN_SECONDS, SHARE_MAX, Batcher
+from strongroom.work.batch import (
+    BATCH_MAX,
+    QUEUE_MAX,
+    RERUN_SECONDS,
+    SHARE_MAX,
+    Batcher,
+    QueueFull,
+    Told,
+)
 
 SQL: Final = statements("strongroom.payments", "payments.sql")
 WRITERS: Final = 2
@@ -68,22 +77,56 @@ class TryAgain(Struct, frozen=True):
 
 
 Outcome = Created | Replayed | KeyReused | ReferenceTaken | TryAgain
-Claim = tuple[UUID, str]
+
+
+class _Flight:
+    """What of one legal entity is on its way to disk, by key and by reference."""
+
+    __slots__ = ("keys", "references")
+
+    def __init__(self) -> None:
+        self.keys: dict[str, _Leader] = {}
+        self.references: dict[str, _Leader] = {}
+
+
+class _Gathering:
+    """How the requests of one bulk have ended, each in its place."""
+
+    def __init__(self, count: int) -> None:
+        self.ends: list[Outcome | Exception | None] = [None] * count
+        self.all_ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._missing = count
+
+    def end(self, place: int, end: "Outcome | Exception") -> None:
+        """Notes one end; the last one lets whoever waits go on."""
+        self.ends[place] = end
+        self._missing -= 1
+        if not self._missing and not self.all_ended.done():
+            self.all_ended.set_result(None)
 
 
 class _Leader:
     """A request on its way to disk, and all who wait for its end.
 
-    Each has a future of its own, so that one who hangs up cancels nothing for the others.
+    Each has a future of its own, so that one who hangs up cancels nothing for the others. A bulk
+    has one future for all of its requests.
     """
 
-    def __init__(self, request: Request) -> None:
+    __slots__ = ("_gathering", "_place", "_waiting", "request")
+
+    def __init__(
+        self, request: Request, gathering: _Gathering | None = None, place: int = 0
+    ) -> None:
         self.request = request
-        self._waiting: list[asyncio.Future[Outcome]] = []
+        self._gathering = gathering
+        self._place = place
+        self._waiting: list[asyncio.Future[Outcome]] | None = None
 
     def wait(self) -> asyncio.Future[Outcome]:
         """A future that ends as the request does."""
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        if self._waiting is None:
+            self._waiting = []
         self._waiting.append(future)
         return future
 
@@ -94,14 +137,17 @@ class _Leader:
         return future.exception() is None and isinstance(future.result(), Created)
 
     def tell(self, outcome: Outcome | None, error: Exception | None) -> None:
-        """Ends all futures with the outcome, or with the error."""
-        for future in self._waiting:
+        """Tells everyone of the outcome, or of the error."""
+        end: Outcome | Exception = outcome or error or InvariantBroken("neither outcome nor error")
+        if self._gathering is not None:
+            self._gathering.end(self._place, end)
+        for future in self._waiting or ():
             if future.done():
                 continue
-            if outcome is None:
-                future.set_exception(error or InvariantBroken("neither outcome nor error"))
+            if isinstance(end, Exception):
+                future.set_exception(end)
             else:
-                future.set_result(outcome)
+                future.set_result(end)
 
 
 class Acceptor:
@@ -127,8 +173,7 @@ class Acceptor:
             share_max=share_max,
             rerun_seconds=rerun_seconds,
         )
-        self._keys: dict[Claim, _Leader] = {}
-        self._references: dict[Claim, _Leader] = {}
+        self._flights: dict[UUID, _Flight] = {}
 
     def start(self) -> None:
         """Starts the writers in the running loop."""
@@ -143,35 +188,80 @@ class Acceptor:
 
         Raises QueueFull, Refused and OutcomeOfCommitUnknown of work.batch.
         """
-        payment = request.payment
-        key = (payment.legal_entity_id, request.idempotency_key)
-        reference = (payment.legal_entity_id, payment.merchant_reference)
+        entity = request.payment.legal_entity_id
         taken = False
         while True:
-            same_key = self._keys.get(key)
+            flight = self._flights.get(entity) or _Flight()
+            same_key = flight.keys.get(request.idempotency_key)
             if same_key is not None:
                 if request.fingerprint != same_key.request.fingerprint:
                     return KeyReused()
                 outcome = await same_key.wait()
                 return Replayed(outcome.payment) if isinstance(outcome, Created) else outcome
-            other = self._references.get(reference)
+            other = flight.references.get(request.payment.merchant_reference)
             if other is None or taken:
                 break
             # Its end is not ours: what it was refused for we may be free of. And where it took
             # the reference, only the database knows whether our key stands for an older payment.
             taken = await other.took_reference()
         leader = _Leader(request)
-
-        def told(outcome: Outcome | None, error: Exception | None) -> None:
-            del self._keys[key]
-            if self._references.get(reference) is leader:
-                del self._references[reference]
-            leader.tell(outcome, error)
-
-        self._batcher.put(request, told)
-        self._keys[key] = leader
-        self._references.setdefault(reference, leader)
+        self._batcher.put(request, partial(self._ended, leader))
+        self._depart(flight, leader)
         return await leader.wait()
+
+    async def accept_all(self, requests: Sequence[Request]) -> list[Outcome | Exception]:
+        """As many `accept` at once, of one legal entity, in their order.
+
+        What `accept` would raise for a request stands in its place. Of what does not fit into the
+        queue the first part is taken.
+        """
+        if not requests:
+            return []
+        gathering = _Gathering(len(requests))
+        flight = self._flights.get(requests[0].payment.legal_entity_id) or _Flight()
+        items: list[tuple[Request, Told[Outcome]]] = []
+        leaders, meeting = [], []
+        for place, request in enumerate(requests):
+            if (
+                request.idempotency_key in flight.keys
+                or request.payment.merchant_reference in flight.references
+            ):
+                meeting.append(place)
+                continue
+            leader = _Leader(request, gathering, place)
+            leaders.append(leader)
+            items.append((request, partial(self._ended, leader)))
+            self._depart(flight, leader)
+        for leader in leaders[self._batcher.put_all(items) :]:
+            self._ended(leader, None, QueueFull())
+        if meeting:
+            ends = asyncio.gather(
+                *(self.accept(requests[place]) for place in meeting), return_exceptions=True
+            )
+            for place, end in zip(meeting, await ends, strict=True):
+                if isinstance(end, BaseException) and not isinstance(end, Exception):
+                    raise end
+                gathering.end(place, end)
+        await gathering.all_ended
+        return [end or InvariantBroken("neither outcome nor error") for end in gathering.ends]
+
+    def _depart(self, flight: _Flight, leader: _Leader) -> None:
+        """From now on others with its key or its reference meet it."""
+        payment = leader.request.payment
+        self._flights[payment.legal_entity_id] = flight
+        flight.keys[leader.request.idempotency_key] = leader
+        flight.references.setdefault(payment.merchant_reference, leader)
+
+    def _ended(self, leader: _Leader, outcome: Outcome | None, error: Exception | None) -> None:
+        """It has come to its end: nobody meets it any more, and all who wait are told."""
+        payment = leader.request.payment
+        flight = self._flights[payment.legal_entity_id]
+        del flight.keys[leader.request.idempotency_key]
+        if flight.references.get(payment.merchant_reference) is leader:
+            del flight.references[payment.merchant_reference]
+        if not flight.keys:
+            del self._flights[payment.legal_entity_id]
+        leader.tell(outcome, error)
 
     async def _flush(self, requests: Sequence[Request]) -> Sequence[Outcome]:
         """One transaction. Sorted, so that two processes wait for each other in one order."""

@@ -114,6 +114,25 @@ class Batcher(Generic[Item, Result]):
         self._wake.set()
         self._idle.clear()
 
+    def put_all(self, items: Sequence[tuple[Item, "Told[Result]"]]) -> int:
+        """Queues items of one owner, as far as there is room; returns how many, from the first on.
+
+        The `told` of each that was taken hears as after `put`; of the others it hears nothing.
+        """
+        if not items:
+            return 0
+        owner = self._owner(items[0][0])
+        queue = self._queues.get(owner) or deque()
+        room = min(self._queue_max - self._queued, self._share_max - len(queue))
+        taken = items[: max(0, room)]
+        if taken:
+            queue.extend(taken)
+            self._queues[owner] = queue
+            self._queued += len(taken)
+            self._wake.set()
+            self._idle.clear()
+        return len(taken)
+
     async def drain(self) -> None:
         """Waits until all that was queued is written, then stops the writers."""
         await self._idle.wait()
