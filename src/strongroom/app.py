@@ -17,7 +17,7 @@ from strongroom.access.api_keys import ApiKeys
 from strongroom.clock import Clock, SystemClock
 from strongroom.config import ConfigurationError, Home, Settings
 from strongroom.database import connect_pool
-from strongroom.directory import check_mode
+from strongroom.directory import check_mode, check_schema, check_workers
 from strongroom.gateways.accounts import Accounts
 from strongroom.gateways.port import Gateway
 from strongroom.gateways.stripe.money import refusal as stripe_refusal
@@ -36,6 +36,7 @@ from strongroom.payments.commands import Commander
 from strongroom.payments.engine import Engine
 from strongroom.payments.reads import read_payments, read_refunds
 from strongroom.payments.refund_engine import RefundDesk
+from strongroom.payments.retention import Retention
 from strongroom.payments.sender import Sender
 from strongroom.work.calls import LEASE_OVER_DEADLINE, Calls
 from strongroom.work.worker import Worker
@@ -132,6 +133,8 @@ async def serve_api(home: Home, host: str, port: int) -> None:
         application="strongroom-api",
     )
     await check_mode(pool, settings.mode)
+    await check_schema(pool)
+    await check_workers(pool)
     acceptor = Acceptor(pool, writers=settings.accept_writers, batch_max=settings.accept_batch_max)
     api = Api(pool, clock, settings.mode, acceptor)
     server = Server(
@@ -168,6 +171,7 @@ async def run_worker(home: Home, buckets: range = range(BUCKETS)) -> None:
         application="strongroom-worker",
     )
     await check_mode(pool, settings.mode)
+    await check_schema(pool)
     gateways = gateways_of(settings)
     accounts, deadline = Accounts(pool), settings.gateway_deadline
     lease = deadline * LEASE_OVER_DEADLINE
@@ -192,6 +196,7 @@ async def run_worker(home: Home, buckets: range = range(BUCKETS)) -> None:
     _calm_collector()
     stopping = _stop_signals()
     running = asyncio.create_task(_run_all(workers))
+    retention = asyncio.create_task(Retention(pool, clock, buckets).run())
     log.info("worker_ready", mode=settings.mode)
     await asyncio.wait(
         {running, asyncio.create_task(stopping.wait())}, return_when=asyncio.FIRST_COMPLETED
@@ -199,6 +204,8 @@ async def run_worker(home: Home, buckets: range = range(BUCKETS)) -> None:
     for worker in workers:
         worker.stop()
     await running
+    retention.cancel()
+    await asyncio.gather(retention, return_exceptions=True)
     for gateway in gateways.values():
         await gateway.close()
     await pool.close()

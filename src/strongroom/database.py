@@ -16,10 +16,13 @@ from uuid import UUID
 import asyncpg
 
 from strongroom.ids import as_array_literal
+from strongroom.migrations import session_name
 
 COMMAND_TIMEOUT_SECONDS: Final = 5.0
 CONNECT_TIMEOUT_SECONDS: Final = 5.0
 LOCK_TIMEOUT: Final = "3s"
+SEARCH_PATH: Final = "strongroom_next, strongroom, directory"
+"""What a migration moves while an older version serves is found in strongroom_next."""
 IDLE_IN_TRANSACTION_TIMEOUT: Final = "8s"
 
 if TYPE_CHECKING:
@@ -83,8 +86,8 @@ async def connect_pool(url: str, *, size_max: int, application: str) -> asyncpg.
         max_inactive_connection_lifetime=300.0,
         reset=_leave_clean,
         server_settings={
-            "application_name": application,
-            "search_path": "strongroom, directory",
+            "application_name": session_name(application),
+            "search_path": SEARCH_PATH,
             "lock_timeout": LOCK_TIMEOUT,
             "idle_in_transaction_session_timeout": IDLE_IN_TRANSACTION_TIMEOUT,
             "jit": "off",

@@ -12,11 +12,20 @@ from strongroom.clock import microseconds_since_epoch, monotonic_seconds
 from strongroom.config import ConfigurationError, Mode
 from strongroom.database import UNREACHABLE, Connection, statements
 from strongroom.ids import bucket_of, new_entity_id, tag_of
+from strongroom.migrations import files, version_of_session
 
 SQL: Final = statements("strongroom.access", "access.sql")
 TAG_TRIES_MAX: Final = 8
 WAIT_SECONDS: Final = 60.0
 WAIT_STEP_SECONDS: Final = 0.25
+OLDEST_WORKER: Final = 2
+"""The migration that a worker has to know beside this version's API. An older one would take the
+money of a payment that is to be captured later at once."""
+_APPLIED: Final = "SELECT name FROM public.strongroom_migrations"
+_WORKERS: Final = """
+SELECT application_name FROM pg_stat_activity
+WHERE datname = current_database() AND application_name LIKE 'strongroom-worker%'
+"""
 
 log = structlog.get_logger()
 
@@ -47,6 +56,46 @@ async def check_mode(pool: asyncpg.Pool, mode: Mode) -> None:
         raise ConfigurationError(
             f"the database was initialised for mode {row['mode']}, this process runs in {mode}."
         )
+
+
+async def check_schema(pool: asyncpg.Pool) -> None:
+    """Refuses to run on a database that lacks what this version needs.
+
+    Raises ConfigurationError, and the errors of UNREACHABLE.
+    """
+    async with pool.acquire() as connection:
+        try:
+            applied = {row["name"] for row in await connection.fetch(_APPLIED)}
+        except (asyncpg.UndefinedTableError, asyncpg.InsufficientPrivilegeError):
+            applied = set()  # only newer versions let their processes read it
+    missing = [one.name for one in files() if not one.finishes and one.name not in applied]
+    if missing:
+        raise ConfigurationError(
+            f"the database lacks {', '.join(missing)}: run `strongroom migrate` of this version "
+            "first; an older version can go on serving meanwhile."
+        )
+
+
+async def check_workers(pool: asyncpg.Pool) -> None:
+    """Refuses to take payments in while workers are connected that would get them wrong.
+
+    Those that are about to stop are waited for. Raises ConfigurationError after WAIT_SECONDS, and
+    the errors of UNREACHABLE.
+    """
+    ends = monotonic_seconds() + WAIT_SECONDS
+    while True:
+        async with pool.acquire() as connection:
+            names = [row["application_name"] for row in await connection.fetch(_WORKERS)]
+        older = [name for name in names if version_of_session(name) < OLDEST_WORKER]
+        if not older:
+            return
+        if monotonic_seconds() > ends:
+            raise ConfigurationError(
+                f"workers of an older version are connected ({len(older)} sessions) and would "
+                "treat new payments as old ones: replace the workers first, then start the API."
+            )
+        log.warning("waiting_for_older_workers", sessions=len(older))
+        await asyncio.sleep(WAIT_STEP_SECONDS)
 
 
 async def create_entity(connection: Connection, name: str, at: datetime) -> UUID:

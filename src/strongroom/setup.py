@@ -2,6 +2,8 @@
 
 import os
 import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -16,11 +18,12 @@ from strongroom.access.api_keys import SCOPES, add_key
 from strongroom.access.api_keys import SQL as ACCESS_SQL
 from strongroom.clock import SystemClock, microseconds_since_epoch
 from strongroom.config import ConfigurationError, Home, Mode, Settings
-from strongroom.database import Connection, begin
+from strongroom.database import SEARCH_PATH, Connection, begin
 from strongroom.directory import create_entity
 from strongroom.gateways.accounts import SQL as ACCOUNTS_SQL
 from strongroom.ids import from_text, new_id, to_text
-from strongroom.migrations import GROUP_ROLES, migrate
+from strongroom.migrations import GROUP_ROLES, Tell, migrate, pending
+from strongroom.migrations.partitions import extend_events
 
 DEV_ENTITY_NAME: Final = "Example Ltd"
 ROLE_CHARACTERS_MAX: Final = 63
@@ -35,17 +38,20 @@ class DevDeployment(Struct, frozen=True):
     legal_entity: str
 
 
-async def initialise(home: Home, owner_url: str, mode: Mode, log_origin: str) -> list[str]:
+async def initialise(
+    home: Home, owner_url: str, mode: Mode, log_origin: str, *, finish: bool = False
+) -> list[str]:
     """Creates the database where it is missing, migrates it, makes the processes' logins.
 
     Safe to run again. Returns the migrations applied now. Raises ConfigurationError when the
-    database was made for another mode, and asyncpg's errors.
+    database was made for another mode or cannot be migrated, and asyncpg's errors.
     """
     await _create_database(owner_url)
     connection = await asyncpg.connect(owner_url, timeout=CONNECT_SECONDS)
     try:
         now = SystemClock().now()
-        applied = await migrate(connection, now)
+        applied = await migrate(connection, now, finish=finish)
+        await extend_events(connection, now)
         await connection.execute(ACCESS_SQL["add_deployment"], mode, log_origin, now)
         row = await connection.fetchrow(ACCESS_SQL["deployment"])
         if row is None or row["mode"] != mode:
@@ -59,6 +65,42 @@ async def initialise(home: Home, owner_url: str, mode: Mode, log_origin: str) ->
         await connection.close()
     home.write_secret("database_owner_url", owner_url)
     return applied
+
+
+async def upgrade(home: Home, *, finish: bool, tell: Tell) -> list[str]:
+    """Brings the database up to date while an older version serves; returns what was applied now.
+
+    `finish`: takes away what older versions use, too. Raises ConfigurationError, also where
+    it had to stop.
+    """
+    async with _owner(home) as connection:
+        now = SystemClock().now()
+        applied = await migrate(connection, now, finish=finish, tell=tell)
+        tell(f"partitions of the events reach to {await extend_events(connection, now, tell)}")
+    return applied
+
+
+async def outstanding(home: Home) -> list[str]:
+    """The migrations that the database has not seen. Raises ConfigurationError."""
+    async with _owner(home) as connection:
+        return [migration.name for migration in await pending(connection)]
+
+
+@asynccontextmanager
+async def _owner(home: Home) -> AsyncIterator[asyncpg.Connection]:
+    """A connection of the database's owner. Raises ConfigurationError when there is none."""
+    try:
+        connection = await asyncpg.connect(
+            home.secret("database_owner_url"), timeout=CONNECT_SECONDS
+        )
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise ConfigurationError(
+            f"the database of {home.path} cannot be used as its owner: {type(error).__name__}."
+        ) from error
+    try:
+        yield connection
+    finally:
+        await connection.close()
 
 
 async def _create_database(owner_url: str) -> None:
@@ -128,7 +170,8 @@ async def prepare_dev(
     Expects HOME/secrets/stripe_key. Raises ConfigurationError and asyncpg's errors.
     """
     home = Home(home_path)
-    await initialise(home, owner_url, "dev", "strongroom.dev/" + secrets.token_hex(8))
+    origin = "strongroom.dev/" + secrets.token_hex(8)
+    await initialise(home, owner_url, "dev", origin, finish=True)
     try:
         settings = msgspec.structs.replace(home.settings(), api_url=api_url)
     except ConfigurationError:
@@ -137,7 +180,7 @@ async def prepare_dev(
         settings = Settings(mode="dev", api_url=api_url)
     home.write_settings(settings)
     connection = await asyncpg.connect(
-        owner_url, timeout=CONNECT_SECONDS, server_settings={"search_path": "strongroom, directory"}
+        owner_url, timeout=CONNECT_SECONDS, server_settings={"search_path": SEARCH_PATH}
     )
     try:
         now = SystemClock().now()

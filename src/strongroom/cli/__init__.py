@@ -76,6 +76,16 @@ def _add_processes(add, commands) -> None:  # type: ignore[no-untyped-def]
     init.add_argument("--mode", choices=("dev", "live"), required=True)
     init.add_argument("--origin", required=True, help="name of the log, e.g. example.com/payments")
     init.add_argument("--api-url", default=f"http://127.0.0.1:{PORT_DEFAULT}")
+    migrate = add(
+        commands, "migrate", "bring the database up to date while an older version serves", _migrate
+    )
+    only = migrate.add_mutually_exclusive_group()
+    only.add_argument("--check", action="store_true", help="only say what there is to do")
+    only.add_argument(
+        "--finish",
+        action="store_true",
+        help="take away what older versions use, once all processes run this one",
+    )
     api = add(commands, "api", "run the API", _api)
     api.add_argument("--host", default="127.0.0.1")
     api.add_argument("--port", type=int, default=PORT_DEFAULT)
@@ -134,6 +144,19 @@ def _init(options: argparse.Namespace) -> int:
     applied = asyncio.run(initialise(home, url, options.mode, options.origin))
     home.write_settings(Settings(mode=options.mode, api_url=options.api_url))
     print(f"{options.home} is ready in mode {options.mode}; migrations applied: {len(applied)}")
+    return 0
+
+
+def _migrate(options: argparse.Namespace) -> int:
+    from strongroom.setup import outstanding, upgrade
+
+    home = Home(options.home)
+    if options.check:
+        waiting = asyncio.run(outstanding(home))
+        print("\n".join(waiting) or "the database is up to date")
+        return 1 if waiting else 0
+    applied = asyncio.run(upgrade(home, finish=options.finish, tell=print))
+    print(f"migrations applied: {len(applied)}")
     return 0
 
 

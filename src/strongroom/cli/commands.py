@@ -13,7 +13,7 @@ from strongroom.access.api_keys import SCOPES, add_key
 from strongroom.access.api_keys import SQL as ACCESS_SQL
 from strongroom.clock import SystemClock, microseconds_since_epoch, rfc3339
 from strongroom.config import ConfigurationError, Home
-from strongroom.database import Connection, begin, connect_pool
+from strongroom.database import SEARCH_PATH, Connection, begin, connect_pool
 from strongroom.directory import create_entity
 from strongroom.gateways.accounts import SQL as ACCOUNTS_SQL
 from strongroom.ids import MalformedId, Prefix, from_text, new_id, tag_of, to_text
@@ -29,7 +29,7 @@ async def _owner(home: Home) -> AsyncIterator[Connection]:
     connection = await asyncpg.connect(
         home.secret("database_owner_url"),
         timeout=10,
-        server_settings={"search_path": "strongroom, directory"},
+        server_settings={"search_path": SEARCH_PATH},
     )
     try:
         yield connection
