@@ -22,18 +22,20 @@ RETURNING w.legal_entity_id, w.reached;
 -- expire_keys: look at the next keys in order; those go that are old, and whose payment, or refund,
 -- has been at its end for as long
 WITH page AS MATERIALIZED (
-  SELECT k.idempotency_key, k.payment_id, k.refund_id, k.created_at FROM idempotency_keys k
+  SELECT k.legal_entity_id, k.idempotency_key, k.payment_id, k.refund_id, k.created_at
+  FROM idempotency_keys k
   WHERE k.legal_entity_id = $1 AND k.idempotency_key > $2
   ORDER BY k.legal_entity_id, k.idempotency_key LIMIT $3
 ), over AS MATERIALIZED (
   SELECT page.idempotency_key FROM page
   CROSS JOIN LATERAL (SELECT * FROM payments found
-    WHERE found.legal_entity_id = $1 AND found.payment_id = page.payment_id LIMIT 1) p
+    WHERE found.legal_entity_id = page.legal_entity_id
+      AND found.payment_id = page.payment_id LIMIT 1) p
   WHERE page.created_at < $4 AND p.updated_at < $4 AND p.review IS NULL
     AND p.status IN ('succeeded', 'failed', 'canceled')
     AND (page.refund_id IS NULL OR (SELECT r.status IN ('succeeded', 'failed') AND r.review IS NULL
         AND r.updated_at < $4 FROM refunds r
-      WHERE r.legal_entity_id = $1 AND r.refund_id = page.refund_id))
+      WHERE r.legal_entity_id = page.legal_entity_id AND r.refund_id = page.refund_id))
 ), gone AS (
   DELETE FROM idempotency_keys k USING over
   WHERE k.legal_entity_id = $1 AND k.idempotency_key = over.idempotency_key
