@@ -66,8 +66,8 @@ async def check_schema(pool: asyncpg.Pool) -> None:
     async with pool.acquire() as connection:
         try:
             applied = {row["name"] for row in await connection.fetch(_APPLIED)}
-        except (asyncpg.UndefinedTableError, asyncpg.InsufficientPrivilegeError):
-            applied = set()  # only newer versions let their processes read it
+        except asyncpg.InsufficientPrivilegeError:
+            applied = {files()[0].name}  # the first version did not let its processes read it
     missing = [one.name for one in files() if not one.finishes and one.name not in applied]
     if missing:
         raise ConfigurationError(
@@ -82,7 +82,7 @@ async def check_workers(pool: asyncpg.Pool) -> None:
     Those that are about to stop are waited for. Raises ConfigurationError after WAIT_SECONDS, and
     the errors of UNREACHABLE.
     """
-    ends = monotonic_seconds() + WAIT_SECONDS
+    ends, told = monotonic_seconds() + WAIT_SECONDS, False
     while True:
         async with pool.acquire() as connection:
             names = [row["application_name"] for row in await connection.fetch(_WORKERS)]
@@ -94,7 +94,9 @@ async def check_workers(pool: asyncpg.Pool) -> None:
                 f"workers of an older version are connected ({len(older)} sessions) and would "
                 "treat new payments as old ones: replace the workers first, then start the API."
             )
-        log.warning("waiting_for_older_workers", sessions=len(older))
+        if not told:
+            log.warning("waiting_for_older_workers", sessions=len(older))
+            told = True
         await asyncio.sleep(WAIT_STEP_SECONDS)
 
 

@@ -41,6 +41,7 @@ class Made:
     payment_id: str
     body: dict[str, Any]
     key: str
+    card: str | None
     confirm: dict[str, Any] | None = None
 
 
@@ -54,13 +55,13 @@ class Traffic:
     deployment: Deployment
     clients: int = 12
     pause_seconds: float = 0.02
+    number: int = 0
     made: list[Made] = field(default_factory=list)
     answers: Counter[tuple[str, int]] = field(default_factory=Counter)
     failed: list[Failed] = field(default_factory=list)
     cut_off: list[Failed] = field(default_factory=list)
     slowest_seconds: float = 0.0
     over: asyncio.Event = field(default_factory=asyncio.Event)
-    _number: int = 0
     _met: set[str] = field(default_factory=set)
     _tasks: list["asyncio.Task[None]"] = field(default_factory=list)
 
@@ -88,8 +89,8 @@ class Traffic:
 
     async def create(self, session: aiohttp.ClientSession, card: str | None = "any") -> Made | None:
         """A new payment; one without a card is confirmed with one, one with 3-D Secure passed."""
-        self._number += 1
-        number = self._number
+        self.number += 1
+        number = self.number
         token = random.choices(list(CARDS), list(CARDS.values()))[0] if card == "any" else card
         body: dict[str, Any] = {
             "amount": 1000 + number,
@@ -98,16 +99,16 @@ class Traffic:
         }
         if token is not None:
             body["instrument"] = {"gateway": "stripe", "token": token}
-        made = Made("", body, f"key-{number:06d}")
+        made = Made("", body, f"key-{number:06d}", token)
         wait = {"Prefer": "wait=5"} if random.random() < 0.2 else {}
-        answer = await self._ask(session, "create", "POST", "/v1/payments", body, made.key, wait)
+        answer = await self.ask(session, "create", "POST", "/v1/payments", body, made.key, wait)
         if answer is None:
             return None
         made.payment_id = answer["id"]
         self.made.append(made)
         if token is None and card == "any" and random.random() < 0.8:
             await self.confirm(session, made)
-        if answer["status"] == "requires_action":
+        if answer["status"] == "requires_action" and card == "any":
             await self.act(session, answer["next_action"])
         return made
 
@@ -115,7 +116,7 @@ class Traffic:
         """Bring a card."""
         made.confirm = {"instrument": {"gateway": "stripe", "token": "pm_card_visa"}}
         path = f"/v1/payments/{made.payment_id}/confirm"
-        await self._ask(session, "confirm", "POST", path, made.confirm, "c" + made.key)
+        await self.ask(session, "confirm", "POST", path, made.confirm, "c" + made.key)
 
     async def act(self, session: aiohttp.ClientSession, action: dict[str, Any]) -> None:
         """The customer passes 3-D Secure."""
@@ -126,7 +127,7 @@ class Traffic:
         """One payment; an action that it asks for is taken."""
         if self.made:
             made = random.choice(self.made)
-            answer = await self._ask(session, "read", "GET", f"/v1/payments/{made.payment_id}")
+            answer = await self.ask(session, "read", "GET", f"/v1/payments/{made.payment_id}")
             if answer and answer["status"] == "requires_action" and random.random() < 0.5:
                 url = answer["next_action"]["url"]
                 if url not in self._met:
@@ -135,21 +136,21 @@ class Traffic:
 
     async def page(self, session: aiohttp.ClientSession) -> None:
         """A page of payments."""
-        await self._ask(session, "list", "GET", f"/v1/payments?limit={random.randint(1, 40)}")
+        await self.ask(session, "list", "GET", f"/v1/payments?limit={random.randint(1, 40)}")
 
-    async def replay(self, session: aiohttp.ClientSession) -> None:
+    async def replay(self, session: aiohttp.ClientSession, made: Made | None = None) -> None:
         """An earlier request once more: it must be answered with the same payment."""
         if not self.made:
             return
-        made = random.choice(self.made)
+        made = made or random.choice(self.made)
         path, body, key = "/v1/payments", made.body, made.key
         if made.confirm is not None and random.random() < 0.5:
             path = f"{path}/{made.payment_id}/confirm"
             body, key = made.confirm, "c" + made.key
-        answer = await self._ask(session, "replay", "POST", path, body, key)
+        answer = await self.ask(session, "replay", "POST", path, body, key)
         assert answer is None or answer["id"] == made.payment_id, (made, answer)
 
-    async def _ask(
+    async def ask(
         self,
         session: aiohttp.ClientSession,
         what: str,

@@ -19,10 +19,9 @@ from strongroom.local.ports import LOOPBACK, free_ports
 from strongroom.local.probes import answers_ok
 from strongroom.local.process import MARK, child_environment, spawn
 from tests.faults.deployment import LOOK_SECONDS, SOURCE, STOP_SECONDS_MAX, Deployment
+from tests.plugins.parts import VERSION_BEFORE
 
 ROOT: Final = SOURCE.parent
-BEFORE: Final = "c5ac2e513f50f835a09523612a57cf2cafd149e3"
-"""The newest commit whose migrations hold only 0001: payments, without captures and refunds."""
 READY_SECONDS_MAX: Final = 30.0
 COMMAND_SECONDS_MAX: Final = 60.0
 
@@ -56,7 +55,7 @@ class TwoVersions(Deployment):
     def __init__(self, *, deadline_seconds: float) -> None:
         super().__init__(deadline_seconds=deadline_seconds)
         self.base.chmod(0o755)
-        self.before = source_of(BEFORE, self.base / "before")
+        self.before = source_of(VERSION_BEFORE, self.base / "before")
         self.programs: list[Program] = []
         self.port = free_ports(2)
         self._started = 0

