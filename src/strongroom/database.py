@@ -6,11 +6,11 @@ once, by name.
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
-from functools import cache
+from functools import cache, wraps
 from importlib import resources
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 from uuid import UUID
 
 import asyncpg
@@ -32,10 +32,19 @@ if TYPE_CHECKING:
 else:
     Connection = asyncpg.Connection
 
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
 _NAME: Final = re.compile(r"^-- ([a-z_]+): .*$", re.MULTILINE)
 
-SERIALIZATION_FAILURES: Final = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
-"""A transaction is retried whole on SQLSTATE 40001 and 40P01."""
+SERIALIZATION_FAILURES: Final = (
+    asyncpg.SerializationError,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.InvalidCachedStatementError,
+)
+"""A transaction is retried whole on SQLSTATE 40001 and 40P01, and when a migration has changed the
+shape of rows that a prepared statement gives; asyncpg prepares it anew then."""
+READS_MAX: Final = 3
 
 DATA_FAULTS: Final = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
 """SQLSTATE classes 22 and 23: one item of a batch is at fault, found by halving the batch."""
@@ -149,6 +158,23 @@ async def reading(
             yield connection
         finally:
             await rollback(connection)
+
+
+def rereading(
+    read: Callable[Arguments, Coroutine[Any, Any, Result]],
+) -> Callable[Arguments, Coroutine[Any, Any, Result]]:
+    """A read that is done again when a migration changed the shape of its rows in that moment."""
+
+    @wraps(read)
+    async def again(*arguments: Arguments.args, **named: Arguments.kwargs) -> Result:
+        for _ in range(READS_MAX - 1):
+            try:
+                return await read(*arguments, **named)
+            except asyncpg.InvalidCachedStatementError:
+                continue
+        return await read(*arguments, **named)
+
+    return again
 
 
 @asynccontextmanager

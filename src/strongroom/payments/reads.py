@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from strongroom.clock import microseconds_since_epoch
-from strongroom.database import reading, statements
+from strongroom.database import reading, rereading, statements
 from strongroom.ids import first_at
 from strongroom.payments.refunds import Refund
 from strongroom.payments.rows import payment_of, refund_of
@@ -61,6 +61,7 @@ class History(Struct, frozen=True, kw_only=True):
     job: dict[str, Any] | None
 
 
+@rereading
 async def read_payments(pool: asyncpg.Pool, wanted: Mapping[UUID, UUID]) -> list[Payment]:
     """Payments by id, unknown ones left out; `wanted` maps payment ids to legal entities."""
     async with reading(pool, set(wanted.values())) as connection:
@@ -70,6 +71,7 @@ async def read_payments(pool: asyncpg.Pool, wanted: Mapping[UUID, UUID]) -> list
     return [payment_of(row) for row in rows]
 
 
+@rereading
 async def read_refunds(pool: asyncpg.Pool, wanted: Mapping[UUID, UUID]) -> list[Refund]:
     """Refunds by id, unknown ones left out; `wanted` maps refund ids to legal entities."""
     async with reading(pool, set(wanted.values())) as connection:
@@ -79,6 +81,7 @@ async def read_refunds(pool: asyncpg.Pool, wanted: Mapping[UUID, UUID]) -> list[
     return [refund_of(row) for row in rows]
 
 
+@rereading
 async def list_refunds(
     pool: asyncpg.Pool,
     legal_entity_id: UUID,
@@ -98,6 +101,7 @@ async def list_refunds(
     return RefundPage(refunds, refunds[-1].refund_id if len(rows) > limit else None)
 
 
+@rereading
 async def list_payments(
     pool: asyncpg.Pool, legal_entity_id: UUID, filters: Filters, below: UUID | None, limit: int
 ) -> Page:
@@ -130,6 +134,7 @@ def _first_at(moment: datetime | None) -> UUID | None:
     return None if moment is None else first_at(microseconds_since_epoch(moment))
 
 
+@rereading
 async def read_history(
     pool: asyncpg.Pool, legal_entity_id: UUID, payment_id: UUID
 ) -> History | None:

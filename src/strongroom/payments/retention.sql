@@ -37,8 +37,9 @@ WITH page AS MATERIALIZED (
         AND r.updated_at < $4 FROM refunds r
       WHERE r.legal_entity_id = page.legal_entity_id AND r.refund_id = page.refund_id))
 ), gone AS (
-  DELETE FROM idempotency_keys k USING over
-  WHERE k.legal_entity_id = $1 AND k.idempotency_key = over.idempotency_key
+  DELETE FROM idempotency_keys k
+  WHERE k.legal_entity_id = $1
+    AND k.idempotency_key = ANY (ARRAY(SELECT over.idempotency_key FROM over))
   RETURNING k.idempotency_key
 )
 SELECT (SELECT max(idempotency_key) FROM page) AS reached, (SELECT count(*) FROM page) AS looked_at,
