@@ -12,7 +12,7 @@ import pytest
 
 from strongroom.ids import new_entity_id, new_id
 from strongroom.migrations import migrate
-from tests.contract import catalog, plans, text
+from tests.contract import catalog, grants, plans, text
 
 STATEMENTS = text.named_statements()
 NOW = datetime(2026, 11, 15, 12, tzinfo=UTC)
@@ -23,36 +23,17 @@ MONEY_PATH = (
     "payments/engine.sql:read_attempts", "payments/engine.sql:apply",
     "payments/engine.sql:settle_attempts", "payments/engine.sql:commit_object_ids",
     "payments/engine.sql:reschedule", "payments/engine.sql:remove_jobs",
+    "payments/refunds.sql:claim_refunds", "payments/refunds.sql:open_refunds",
+    "payments/refunds.sql:settle_refunds", "payments/refunds.sql:reschedule_refunds",
+    "payments/refunds.sql:remove_refund_jobs", "payments/refunds.sql:keep_refund_calls",
+    "payments/commands.sql:refunds_by_id",
 )  # fmt: skip
-GOLDEN_GRANTS = {
-    ("strongroom_api", "directory.deployment"): "SELECT",
-    ("strongroom_api", "directory.legal_entities"): "SELECT",
-    ("strongroom_api", "strongroom.api_keys"): "SELECT",
-    ("strongroom_api", "strongroom.attempts"): "SELECT",
-    ("strongroom_api", "strongroom.events"): "INSERT SELECT",
-    ("strongroom_api", "strongroom.gateway_accounts"): "SELECT",
-    ("strongroom_api", "strongroom.idempotency_keys"): "INSERT SELECT",
-    ("strongroom_api", "strongroom.jobs"): "INSERT SELECT UPDATE",
-    ("strongroom_api", "strongroom.merchant_references"): "INSERT SELECT",
-    ("strongroom_api", "strongroom.payments"): "INSERT SELECT",
-    ("strongroom_worker", "directory.deployment"): "SELECT",
-    ("strongroom_worker", "directory.legal_entities"): "SELECT",
-    ("strongroom_worker", "strongroom.attempts"): "INSERT SELECT",
-    ("strongroom_worker", "strongroom.events"): "INSERT SELECT",
-    ("strongroom_worker", "strongroom.gateway_accounts"): "SELECT",
-    ("strongroom_worker", "strongroom.jobs"): "DELETE SELECT UPDATE",
-    ("strongroom_worker", "strongroom.merchant_references"): "DELETE INSERT SELECT",
-    ("strongroom_worker", "strongroom.payments"): "SELECT",
-}
-GOLDEN_COLUMN_GRANTS = {
-    ("strongroom_api", "strongroom.payments", "UPDATE"):
-        "gateway gateway_account_id instrument_token return_url status updated_at version",
-    ("strongroom_worker", "strongroom.attempts", "UPDATE"):
-        "calls decline gateway_object_id raw_code settled_at state",
-    ("strongroom_worker", "strongroom.payments", "UPDATE"):
-        "attempt_no captured_minor closing closing_reason next_action review status "
-        "status_reason updated_at version",
-}  # fmt: skip
+MONEY_PATH_OF_THE_API = (
+    "payments/commands.sql:lock_payments", "payments/payments.sql:keys_held",
+    "payments/commands.sql:claim_keys", "payments/commands.sql:command",
+    "payments/commands.sql:run_jobs_at", "payments/commands.sql:add_refunds",
+    "payments/commands.sql:refunds_by_id", "payments/commands.sql:list_refunds_of_payment",
+)  # fmt: skip
 KEPT_FROM_WORKERS = ("api_keys", "idempotency_keys")
 
 
@@ -156,6 +137,17 @@ FILLING = (
     """INSERT INTO strongroom.events
     SELECT $1, id, 1, 'payment.accepted', 'test', $3, decode(repeat('00', 32), 'hex'), ''
     FROM unnest($2::uuid[]) AS id""",
+    """INSERT INTO strongroom.idempotency_keys
+    SELECT $1, 'key-' || id, 'payments.create', decode(repeat('00', 33), 'hex'), id, $3
+    FROM unnest($2::uuid[]) AS id""",
+    """INSERT INTO strongroom.refunds (legal_entity_id, refund_id, payment_id, status,
+      amount_minor, currency, metadata, gateway, gateway_account_id, gateway_key, digest_salt,
+      created_at, updated_at)
+    SELECT $1, id, id, 'processing', 1, 'EUR', '{}', 'stripe', $1, 'key',
+      decode(repeat('00', 16), 'hex'), $3, $3
+    FROM unnest($2::uuid[]) AS id""",
+    """INSERT INTO strongroom.refund_jobs (legal_entity_id, refund_id, bucket, run_at)
+    SELECT $1, id, 3, $3 FROM unnest($2::uuid[]) AS id""",
 )  # fmt: skip
 
 
@@ -225,7 +217,9 @@ async def test_the_schema_checker_finds(owner, wrong):
 
 async def test_policies_read_their_setting_once(owner):
     policies = await owner.fetch(catalog.POLICIES)
-    assert len(policies) == len(text.ENTITY_TABLES) + 1
+    by_bucket = [policy for policy in policies if policy["name"].endswith(".of_bucket")]
+    assert {policy["name"].partition(".")[0] for policy in by_bucket} == {"jobs", "refund_jobs"}
+    assert len(policies) == len(text.ENTITY_TABLES) + len(by_bucket)
     for policy in policies:
         assert "current_setting" in policy["qual"]
         assert not catalog.reads_setting_per_row(policy["qual"]), policy["name"]
@@ -241,10 +235,12 @@ async def test_policies_read_their_setting_once(owner):
 
 async def test_grants_are_exactly_these(owner):
     rows = await owner.fetch(catalog.GRANTS)
-    assert {(row["role"], row["table"]): " ".join(row["rights"]) for row in rows} == GOLDEN_GRANTS
+    assert {
+        (row["role"], row["table"]): " ".join(row["rights"]) for row in rows
+    } == grants.ON_TABLES
     rows = await owner.fetch(catalog.COLUMN_GRANTS)
     found = {(row["role"], row["table"], row["right"]): " ".join(row["columns"]) for row in rows}
-    assert found == GOLDEN_COLUMN_GRANTS
+    assert found == grants.ON_COLUMNS
 
 
 @pytest.mark.parametrize(
@@ -317,8 +313,14 @@ def _values(name: str, sql: str) -> list[object]:
     loose: dict[str, list[object]] = {
         "claim": [NOW, 128, NOW + timedelta(seconds=25)],
         "apply": ["worker"],
+        "settle_refunds": ["worker"],
         "settle_attempts": [NOW, 50],
         "reschedule": [NOW],
+        "claim_refunds": [NOW, 128, NOW + timedelta(seconds=25)],
+        "open_refunds": [NOW],
+        "reschedule_refunds": [NOW],
+        "keep_refund_calls": [50],
+        "list_refunds_of_payment": [ENTITY, PAYMENTS[-1], 20, PAYMENTS[0]],
     }
     for index, value in enumerate(loose.get(name, [])):
         values[len(values) - len(loose[name]) + index] = value
@@ -333,10 +335,17 @@ async def test_plans_go_by_index(worker, name):
     assert plans.slow_reads(explained) == []
 
 
+@pytest.mark.parametrize("name", MONEY_PATH_OF_THE_API)
+async def test_plans_of_the_api_go_by_index(worker, name):
+    await worker.execute("SET LOCAL ROLE strongroom_api")
+    await test_plans_go_by_index(worker, name)
+
+
 async def test_the_plan_checker_finds_it(worker, owner):
     for connection, sql in (
         (owner, "SELECT FROM payments WHERE status = 'failed'"),
         (worker, "SELECT FROM attempts WHERE gateway_key = 'x'"),
+        (worker, "SELECT FROM refunds WHERE status = 'failed'"),
     ):
         explained = await connection.fetchval("EXPLAIN (FORMAT JSON) " + sql)
         assert plans.slow_reads(explained)
@@ -345,7 +354,11 @@ async def test_the_plan_checker_finds_it(worker, owner):
 async def test_a_change_of_status_stays_heap_only(worker):
     sql = STATEMENTS["payments/engine.sql:apply"]
     values = _values("apply", sql)
-    values[8] = [None] * 128  # closing
+    by_name = re.search(r"AS item \(([^)]*)\)", sql)
+    assert by_name is not None
+    columns = re.split(r",\s*", by_name[1])
+    for column in ("capture_minor", "capture_before", "closing", "review"):
+        values[columns.index(column)] = [None] * 128
     applied = await worker.fetch(sql, *values)
     assert len(applied) == 128
     counted = await worker.fetchrow(

@@ -4,7 +4,10 @@ import json
 from collections.abc import Iterator
 from typing import Any, Final
 
-BIG: Final = ("payments", "attempts", "jobs", "events", "merchant_references", "idempotency_keys")
+BIG: Final = (
+    "payments", "attempts", "jobs", "events", "merchant_references", "idempotency_keys",
+    "refunds", "refund_jobs",
+)  # fmt: skip
 
 
 def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:

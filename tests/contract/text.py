@@ -32,7 +32,7 @@ FORBIDDEN: Final = {
 
 ENTITY_TABLES: Final = (
     "api_keys", "gateway_accounts", "payments", "idempotency_keys", "merchant_references",
-    "attempts", "jobs", "events",
+    "attempts", "jobs", "events", "refunds", "refund_jobs",
 )  # fmt: skip
 
 
@@ -79,8 +79,9 @@ def loose_joins(sql: str) -> Iterator[str]:
     for found in re.finditer(r"\bUSING\s*\(([^()]*)\)", text):
         if "legal_entity_id" not in found[1]:
             yield found[0]
-    for found in re.finditer(r"\b(?:AND|WHERE|ON)\s+(\w+)\.payment_id = (\w+)\.payment_id", text):
-        pair = rf"{found[1]}\.legal_entity_id = {found[2]}\.legal_entity_id"
+    same_id = r"\b(?:AND|WHERE|ON)\s+(\w+)\.(payment|refund)_id = (\w+)\.\2_id"
+    for found in re.finditer(same_id, text):
+        pair = rf"{found[1]}\.legal_entity_id = {found[3]}\.legal_entity_id"
         if not re.search(pair, text):
             yield found[0]
 

@@ -33,6 +33,14 @@ INSERT INTO attempts (legal_entity_id, payment_id, attempt_no, kind, state, gate
 VALUES ($1, $2, 1, 'sale', 'open', 'stripe', $3, 'k', true, 1, 'EUR', '{}', $4)
 """
 NEW_JOB = "INSERT INTO jobs (legal_entity_id, payment_id, bucket, run_at) VALUES ($1, $2, $3, $4)"
+NEW_REFUND = """
+INSERT INTO refunds (legal_entity_id, refund_id, payment_id, status, amount_minor, currency,
+  metadata, gateway, gateway_account_id, gateway_key, digest_salt, created_at, updated_at)
+VALUES ($1, $2, $2, 'processing', 1, 'EUR', '{}', 'stripe', $3, 'k', $4, $5, $5)
+"""
+NEW_REFUND_JOB = """
+INSERT INTO refund_jobs (legal_entity_id, refund_id, bucket, run_at) VALUES ($1, $2, $3, $4)
+"""
 NEW_EVENT = "INSERT INTO events VALUES ($1, $2, 1, 'payment.accepted', 'test', $3, $4, '')"
 
 
@@ -88,6 +96,8 @@ async def _entity(connection: asyncpg.Connection, name: str) -> Entity:
         (NEW_ATTEMPT, payment, account, NOW),
         (NEW_JOB, payment, bucket_of(entity), NEVER),
         (NEW_EVENT, payment, NOW, digest),
+        (NEW_REFUND, payment, account, digest[:16], NOW),
+        (NEW_REFUND_JOB, payment, bucket_of(entity), NEVER),
     ):
         await connection.execute(statement, entity, *values)
     return Entity(entity, payment, key, token)

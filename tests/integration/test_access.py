@@ -14,7 +14,7 @@ from tests.integration.conftest import Deployment
 
 OF_ENTITY = (
     "api_keys", "gateway_accounts", "payments", "idempotency_keys", "merchant_references",
-    "attempts", "jobs", "events",
+    "attempts", "jobs", "events", "refunds", "refund_jobs",
 )  # fmt: skip
 LOGINS = ("api", "worker")
 NAMED = "WHERE p.legal_entity_id = $1 AND p.payment_id = $2"
@@ -27,6 +27,8 @@ ABOUT_ANOTHER = (
     f"SELECT FROM merchant_references r, LATERAL (TABLE attempts) p {NAMED}",
     f"UPDATE payments p SET status = 'canceled' {NAMED} RETURNING 1",
     f"UPDATE jobs p SET run_at = '2000-01-01' {NAMED} RETURNING 1",
+    f"SELECT FROM refunds p {NAMED}",
+    f"SELECT FROM refunds p JOIN refund_jobs USING (refund_id) {NAMED}",
 )
 
 
@@ -97,8 +99,9 @@ class TestRowLevelSecurity:
                 await api.execute(statement, *values)
             await api.execute("ROLLBACK")
 
+    @pytest.mark.parametrize("jobs", ["jobs", "refund_jobs"])
     async def test_a_worker_finds_jobs_by_bucket_and_nothing_else(
-        self, deployment: Deployment
+        self, deployment: Deployment, jobs: str
     ) -> None:
         ours = deployment.ours.legal_entity_id
         worker = await asyncpg.connect(
@@ -107,10 +110,10 @@ class TestRowLevelSecurity:
         try:
             async with worker.transaction():
                 await worker.execute(f"SET LOCAL strongroom.buckets = '{bucket_of(ours)}'")
-                seen = {row[0] for row in await worker.fetch("SELECT bucket FROM jobs")}
+                seen = {row[0] for row in await worker.fetch(f"SELECT bucket FROM {jobs}")}
                 assert seen == {bucket_of(ours)}
                 assert await worker.fetch("SELECT FROM payments") == []
-            assert await worker.fetch("SELECT FROM jobs") == []
+            assert await worker.fetch(f"SELECT FROM {jobs}") == []
         finally:
             await worker.close()
 
@@ -118,10 +121,11 @@ class TestRowLevelSecurity:
 FIXED_IN_A_PAYMENT = (
     "legal_entity_id", "payment_id", "amount_minor", "currency", "merchant_reference",
     "description", "metadata", "not_after", "gateway_key_seed", "digest_salt", "created_at",
+    "capture",
 )  # fmt: skip
 NOT_OF_THE_API = (
-    *FIXED_IN_A_PAYMENT, "captured_minor", "attempt_no", "review", "status_reason", "closing",
-    "closing_reason", "next_action",
+    *FIXED_IN_A_PAYMENT, "captured_minor", "attempt_no", "review", "capture_before",
+    "refunded_minor",
 )  # fmt: skip
 NOT_OF_THE_WORKER = (
     *FIXED_IN_A_PAYMENT, "gateway", "gateway_account_id", "instrument_token", "return_url",
@@ -129,6 +133,10 @@ NOT_OF_THE_WORKER = (
 FIXED_IN_AN_ATTEMPT = (
     "legal_entity_id", "payment_id", "attempt_no", "kind", "gateway", "gateway_account_id",
     "gateway_key", "staged", "amount_minor", "currency", "parameters", "opened_at",
+)  # fmt: skip
+FIXED_IN_A_REFUND = (
+    "legal_entity_id", "refund_id", "payment_id", "amount_minor", "currency", "reason", "metadata",
+    "gateway", "gateway_account_id", "gateway_key", "digest_salt", "created_at",
 )  # fmt: skip
 FORBIDDEN = {
     "api": (
@@ -147,6 +155,11 @@ FORBIDDEN = {
         "DELETE FROM jobs",
         "INSERT INTO attempts DEFAULT VALUES",
         "UPDATE attempts SET state = 'approved'",
+        "DELETE FROM refunds",
+        "UPDATE refunds SET status = 'succeeded'",
+        "UPDATE refunds SET amount_minor = 1",
+        "DELETE FROM refund_jobs",
+        "UPDATE refund_jobs SET run_at = '2000-01-01'",
         "UPDATE api_keys SET revoked_at = NULL",
         "INSERT INTO api_keys DEFAULT VALUES",
         "UPDATE gateway_accounts SET base_url = 'http://elsewhere.example'",
@@ -165,6 +178,10 @@ FORBIDDEN = {
         "DELETE FROM idempotency_keys",
         "INSERT INTO idempotency_keys DEFAULT VALUES",
         "INSERT INTO jobs DEFAULT VALUES",
+        "DELETE FROM refunds",
+        "INSERT INTO refunds DEFAULT VALUES",
+        "INSERT INTO refund_jobs DEFAULT VALUES",
+        *(f"UPDATE refunds SET {column} = NULL" for column in FIXED_IN_A_REFUND),
         "SELECT secret_digest FROM api_keys",
         "UPDATE gateway_accounts SET secret_file = 'other'",
         "UPDATE merchant_references SET merchant_reference = 'other'",

@@ -18,7 +18,14 @@ PORTS: Final = ("gateways", "banks")
 ADAPTERS: Final = frozenset({"stripe", "braintree", "plaid", "yodlee"})
 """The folders below a port."""
 
-PURE: Final = ("payments.states", "payments.decide", "payments.late", "log.tree", "money")
+PURE: Final = (
+    *(
+        f"payments.{name}"
+        for name in ("states", "decide", "asked", "holds", "late", "moves", "refunds")
+    ),
+    "log.tree",
+    "money",
+)
 PURE_MAY_IMPORT: Final = (*PURE, "errors")
 IO_MODULES: Final = frozenset(
     "asyncio asyncpg aiohttp braintree concurrent http httptools httpx io litestar logging "

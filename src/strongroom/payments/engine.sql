@@ -29,8 +29,8 @@ WITH item AS MATERIALIZED (
     $13::jsonb[], $14::timestamptz[], $15::text[], $16::bytea[], $17::bytea[], $18::text[],
     $19::timestamptz[], $20::boolean[], $21::integer[])
   AS item (legal_entity_id, payment_id, version, status, status_reason, review, captured_minor,
-    capture_minor, capture_before, attempt_no, closing, closing_reason, next_action, updated_at, kind, row_digest, payload,
-    job, run_at, release, lease)
+    capture_minor, capture_before, attempt_no, closing, closing_reason, next_action, updated_at,
+    kind, row_digest, payload, job, run_at, release, lease)
 ), done AS (
   UPDATE payments p SET version = item.version, status = item.status,
     status_reason = item.status_reason, review = item.review,
