@@ -1,19 +1,26 @@
 """Payments, attempts and answers that tests begin with."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import product
 from typing import Any, Final
 from uuid import UUID
 
 from hypothesis import strategies as st
 
+from strongroom.payments.decide import ATTEMPTS_MAX
 from strongroom.payments.states import (
     ActionRequired,
     Answer,
     Answered,
     Approved,
     Attempt,
+    Authorized,
     Call,
+    CancelAsked,
     Canceled,
+    CaptureAsked,
+    Command,
     CustomerReturned,
     Declined,
     Due,
@@ -31,21 +38,27 @@ NOT_AFTER: Final = START + timedelta(minutes=15)
 ENTITY: Final = UUID("019a4000-0000-7000-8000-000000000001")
 PAYMENT: Final = UUID("019a4000-0000-7000-8000-000100000001")
 ACCOUNT: Final = UUID("019a4000-0000-7000-8000-000200000001")
+CAPTURE_BEFORE: Final = START + timedelta(days=7)
 AMOUNT: Final = 2000
+PART: Final = 500
 
-STATUSES: Final = (
-    "requires_payment_method", "processing", "requires_action", "authorized", "succeeded",
-    "failed", "canceled", "outcome_unknown",
-)  # fmt: skip
 ATTEMPT_STATES: Final = (
     "open", "action_required", "unknown", "approved", "declined", "canceled", "not_sent",
 )  # fmt: skip
+ASKED: Final = ("send", "look", "cancel", "capture")
 CLOSINGS: Final = (None, "failed", "canceled", "new_attempt")
 
 ANSWERS: Final[tuple[Answer, ...]] = (
     Approved(AMOUNT, "EUR"),
     Approved(AMOUNT - 1, "EUR"),
+    Approved(AMOUNT + 1, "EUR"),
+    Approved(PART, "EUR"),
     Approved(AMOUNT, "USD"),
+    Authorized(AMOUNT, "EUR", CAPTURE_BEFORE),
+    Authorized(AMOUNT, "EUR", CAPTURE_BEFORE - timedelta(days=1)),
+    Authorized(AMOUNT, "EUR", None),
+    Authorized(AMOUNT - 1, "EUR", CAPTURE_BEFORE),
+    Authorized(AMOUNT, "USD", CAPTURE_BEFORE),
     Declined("insufficient_funds", "insufficient_funds", object_open=True),
     Declined("invalid_instrument", "resource_missing", object_open=False),
     ActionRequired({"type": "redirect_to_url", "url": "https://bank.example/3ds"}),
@@ -83,6 +96,42 @@ def payment(**fields: Any) -> Payment:
     return Payment(**(known | fields))
 
 
+def held(**fields: Any) -> Payment:
+    """A payment whose money is held, and that nobody has asked anything of, unless told so."""
+    known: dict[str, Any] = {
+        "status": "authorized",
+        "capture": "manual",
+        "capture_before": CAPTURE_BEFORE,
+    }
+    return payment(**(known | fields))
+
+
+def _shapes() -> Iterator[dict[str, Any]]:
+    manual = {"capture": "manual"}
+    begun = manual | {"capture_before": CAPTURE_BEFORE}
+    for way in ({}, manual):
+        for status in ("requires_payment_method", "requires_action", "outcome_unknown", "failed"):
+            yield way | {"status": status}
+        for closing in CLOSINGS:
+            yield way | {"closing": closing, "closing_reason": closing and "insufficient_funds"}
+        yield way | {"status": "canceled"}
+    yield begun | {"closing": "canceled", "closing_reason": "authorization_expired"}
+    yield begun | {"status": "authorized"}
+    yield begun | {"status": "canceled", "status_reason": "authorization_expired"}
+    for asked in (AMOUNT, PART):
+        for status in ("processing", "outcome_unknown"):
+            yield begun | {"status": status, "capture_minor": asked}
+        done = {"status": "succeeded", "capture_minor": asked, "captured_minor": asked}
+        yield begun | done
+        yield begun | done | {"capture_minor": None, "status_reason": "captured_at_gateway"}
+    yield {"status": "succeeded"}
+    yield {"status": "succeeded", "refunding_minor": PART, "refunded_minor": PART}
+
+
+SHAPES: Final = tuple(_shapes())
+"""What a payment can look like, without `review` and `attempt_no`."""
+
+
 def attempt(**fields: Any) -> Attempt:
     """An open attempt whose object's id is committed, unless told otherwise."""
     known: dict[str, Any] = {
@@ -113,17 +162,49 @@ def brought() -> InstrumentBrought:
     return InstrumentBrought("stripe", ACCOUNT, "pm_card_visa", None)
 
 
+COMMANDS: Final[tuple[Command, ...]] = (
+    brought(),
+    CustomerReturned(),
+    CancelAsked(),
+    *(CaptureAsked(amount) for amount in (None, PART, AMOUNT, AMOUNT + 1)),
+)
+
+
+def every_payment() -> Iterator[Payment]:
+    """Each shape, frozen or not, with the first attempt, the last and one beyond."""
+    numbers = (1, ATTEMPTS_MAX, ATTEMPTS_MAX + 1)
+    for shape, review, number in product(SHAPES, (None, "amount_mismatch"), numbers):
+        yield payment(**shape, review=review, attempt_no=number)
+
+
+def every_happening() -> Iterator[Happening]:
+    """Each command, timer and answer, for whatever attempt."""
+    yield from COMMANDS
+    yield Due(None)
+    for object_id, staged in product((None, "pi_1"), (True, False)):
+        for state in ATTEMPT_STATES:
+            yield Due(attempt(state=state, gateway_object_id=object_id, staged=staged))
+        one = attempt(gateway_object_id=object_id, staged=staged)
+        for answer, asked, tries in product(ANSWERS, ASKED, (0, 9)):
+            yield answered(answer, one, asked=asked, tries=tries)
+
+
 # Whatever the database can hold, and whatever can happen to it.
 
 moments = st.sampled_from(
-    [START, NOT_AFTER - timedelta(seconds=1), NOT_AFTER, START + timedelta(hours=21)]
+    [
+        START,
+        NOT_AFTER - timedelta(seconds=1),
+        NOT_AFTER,
+        START + timedelta(hours=21),
+        CAPTURE_BEFORE - timedelta(hours=1),
+        CAPTURE_BEFORE,
+    ]
 )
 payments = st.builds(
-    payment,
-    status=st.sampled_from(STATUSES),
+    lambda shape, **more: payment(**(shape | more)),
+    st.sampled_from(SHAPES),
     attempt_no=st.integers(1, 21),
-    closing=st.sampled_from(CLOSINGS),
-    closing_reason=st.sampled_from([None, "insufficient_funds"]),
     review=st.sampled_from([None, "amount_mismatch"]),
     next_action=st.sampled_from([None, {"type": "redirect_to_url"}]),
 )
@@ -139,10 +220,8 @@ answereds = st.builds(
     answered,
     answers,
     attempts,
-    asked=st.sampled_from(["send", "look", "cancel"]),
+    asked=st.sampled_from(ASKED),
     tries=st.integers(0, 30),
 )
 dues = st.builds(Due, st.none() | attempts)
-happenings: st.SearchStrategy[Happening] = st.one_of(
-    answereds, dues, st.builds(brought), st.builds(CustomerReturned)
-)
+happenings: st.SearchStrategy[Happening] = st.one_of(answereds, dues, st.sampled_from(COMMANDS))

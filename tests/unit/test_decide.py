@@ -1,8 +1,6 @@
 """What becomes of a payment: tables of the pure function, case by case."""
 
-from collections.abc import Iterator
 from datetime import timedelta
-from itertools import product
 
 import pytest
 
@@ -16,14 +14,12 @@ from strongroom.payments.states import (
     CustomerReturned,
     Declined,
     Due,
-    Happening,
     Leave,
     Look,
     Mismatched,
     NotPossible,
     NotSent,
     Open,
-    Payment,
     Pending,
     Rest,
     Schedule,
@@ -33,14 +29,14 @@ from strongroom.payments.states import (
 from tests.unit.examples import (
     AMOUNT,
     ANSWERS,
-    ATTEMPT_STATES,
-    CLOSINGS,
     NOT_AFTER,
     START,
-    STATUSES,
     answered,
     attempt,
     brought,
+    every_happening,
+    every_payment,
+    held,
     payment,
 )
 
@@ -50,28 +46,10 @@ FUNDS = Declined("insufficient_funds", "insufficient_funds", object_open=True)
 ACTION = ActionRequired({"type": "redirect_to_url", "url": "https://bank.example"})
 
 
-def all_payments() -> Iterator[Payment]:
-    for status, closing, review, number in product(
-        STATUSES, CLOSINGS, (None, "amount_mismatch"), (1, ATTEMPTS_MAX, ATTEMPTS_MAX + 1)
-    ):
-        yield payment(status=status, closing=closing, review=review, attempt_no=number)
-
-
-def all_happenings() -> Iterator[Happening]:
-    yield brought()
-    yield CustomerReturned()
-    yield Due(None)
-    for state, object_id, staged in product(ATTEMPT_STATES, (None, "pi_1"), (True, False)):
-        one = attempt(state=state, gateway_object_id=object_id, staged=staged)
-        yield Due(one)
-        for answer, asked, tries in product(ANSWERS, ("send", "look", "cancel"), (0, 9)):
-            yield answered(answer, one, asked=asked, tries=tries)
-
-
 def test_every_combination_is_decided_or_not_possible():
     combinations = refused = 0
-    happenings = list(all_happenings())
-    for before in all_payments():
+    happenings = list(every_happening())
+    for before in every_payment():
         for happening in happenings:
             for now in (SOON, NOT_AFTER):
                 combinations += 1
@@ -174,10 +152,12 @@ def test_opening_an_attempt_leaves_the_payment_as_it_is():
     "before",
     [
         payment(closing="failed"),
-        payment(closing="canceled"),
         payment(closing="new_attempt"),
         payment(status="requires_action"),
         payment(status="outcome_unknown"),
+        held(),
+        held(status="processing", capture_minor=AMOUNT),
+        held(status="outcome_unknown", capture_minor=1),
     ],
 )
 def test_nothing_is_said_of_a_payment_whose_attempt_was_not_read(before, now):

@@ -57,6 +57,8 @@ SAME_KEY_WINDOW: Final = timedelta(hours=20)
 """Stripe may forget a key after 24 h (docs.stripe.com/api/idempotent_requests)."""
 ATTEMPTS_MAX: Final = 20
 HAS_ATTEMPT: Final[frozenset[Status]] = frozenset({"requires_action", "outcome_unknown"})
+CLOSING_OF_ATTEMPT: Final[frozenset[Closing]] = frozenset({"failed", "new_attempt"})
+"""A payment closes for these by an attempt's answer only; for a cancel it need not have one."""
 RESENDS_MAX: Final = 3
 POLL_SECONDS: Final = (1, 1, 2, 2, 3, 5, 8, 15)
 """Waits between looks at a payment whose customer has something to do."""
@@ -86,7 +88,7 @@ def decide(payment: Payment, happening: Happening, now: datetime) -> Decision:
 def _due(payment: Payment, due: Due, now: datetime) -> Decision:
     if payment.review:
         return Decision(payment, Rest())
-    if due.attempt is None and (is_held(payment) or payment.status in HAS_ATTEMPT):
+    if due.attempt is None and _has_attempt(payment):
         return Decision(payment, Schedule(now))  # its attempt was not read: nothing can be said
     in_time = now < payment.not_after
     match payment.status:
@@ -105,6 +107,12 @@ def _due(payment: Payment, due: Due, now: datetime) -> Decision:
         case "succeeded" | "failed" | "canceled":
             return Decision(payment, Rest())
     assert_never(payment.status)
+
+
+def _has_attempt(payment: Payment) -> bool:
+    return (
+        is_held(payment) or payment.status in HAS_ATTEMPT or (payment.closing in CLOSING_OF_ATTEMPT)
+    )
 
 
 def _due_while_processing(payment: Payment, due: Due, now: datetime) -> Decision:

@@ -9,6 +9,7 @@ from typing import Final, assert_never
 
 from strongroom.payments.moves import close, end, freeze, later
 from strongroom.payments.states import (
+    FINAL,
     ActionRequired,
     Answered,
     Approved,
@@ -35,6 +36,8 @@ HOLD_LOOK_EARLIER: Final = timedelta(hours=1)
 
 def is_held(payment: Payment) -> bool:
     """Whether the gateway said that it holds the money, and nothing final since."""
+    if payment.status in FINAL:
+        return False
     return payment.status == "authorized" or payment.capture_minor is not None
 
 
