@@ -163,7 +163,7 @@ def test_opening_an_attempt_leaves_the_payment_as_it_is():
 def test_nothing_is_said_of_a_payment_whose_attempt_was_not_read(before, now):
     made = decide(before, Due(None), now)
     assert made.payment is before
-    assert made.effect == Schedule(now)
+    assert made.effect == Schedule(now + timedelta(seconds=30))
 
 
 @pytest.mark.parametrize(

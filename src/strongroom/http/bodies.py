@@ -5,7 +5,7 @@ gets as far as the queue.
 """
 
 import re
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final, Literal, TypeVar
 
 import msgspec
@@ -199,7 +199,7 @@ def check_create(body: CreatePayment, now: datetime) -> tuple[str, datetime]:
         return currency, now + NOT_AFTER_DEFAULT
     if body.not_after > now + NOT_AFTER_MAX:
         raise not_after_invalid()
-    return currency, body.not_after
+    return currency, body.not_after.astimezone(UTC)
 
 
 def check_amount(amount_minor: int) -> None:

@@ -60,14 +60,18 @@ CREATE POLICY of_bucket ON strongroom.refund_jobs TO strongroom_worker USING (bu
   ::smallint[])::smallint[]));
 
 -- Least grants. The API writes down what a caller asks; what comes of it is the worker's to write.
-GRANT SELECT, INSERT ON strongroom.refunds, strongroom.refund_jobs TO strongroom_api;
+GRANT SELECT, INSERT ON strongroom.refund_jobs TO strongroom_api;
+GRANT SELECT ON strongroom.refunds TO strongroom_api;
+GRANT INSERT (legal_entity_id, refund_id, payment_id, status, amount_minor, currency, reason,
+  metadata, gateway, gateway_account_id, gateway_key, digest_salt, created_at, updated_at)
+  ON strongroom.refunds TO strongroom_api;
 GRANT SELECT ON strongroom.refunds TO strongroom_worker;
 GRANT UPDATE (status, status_reason, review, gateway_object_id, parameters, calls, opened_at,
   updated_at) ON strongroom.refunds TO strongroom_worker;
 GRANT SELECT, UPDATE, DELETE ON strongroom.refund_jobs TO strongroom_worker;
 
--- Last, and for a moment only, the table that every request needs. Checks come NOT VALID here,
--- which binds every write from now on; 0005 validates what is there, under a lock that stops nobody.
+-- Last, and for a moment only, the table that every request needs. Checks come NOT VALID here, which
+-- binds every write from now on; 0005 validates what is there, under a lock that stops nobody.
 ALTER TABLE strongroom.payments
   ADD COLUMN capture text NOT NULL DEFAULT 'automatic',
   ADD COLUMN capture_minor bigint,
@@ -86,9 +90,9 @@ GRANT UPDATE (capture_minor, capture_before, refunding_minor, refunded_minor)
   ON strongroom.payments TO strongroom_worker;
 
 -- The version before gives whole rows (p.*) through statements that its sessions keep prepared, and
--- such a statement fails when its rows get another shape. So it goes on finding, under the name that
--- it knows, rows of the old shape; this version finds the table in strongroom_next, which stands
--- first in its search path. 0007 brings the table home when nobody is left who needs the view.
+-- such a statement fails when its rows get another shape. So it goes on finding, under the name
+-- that it knows, rows of the old shape; this version finds the table in strongroom_next, which
+-- stands first in its search path. 0007 brings the table home when nobody needs the view any more.
 CREATE SCHEMA strongroom_next;
 GRANT USAGE ON SCHEMA strongroom_next TO strongroom_api, strongroom_worker;
 ALTER TABLE strongroom.payments SET SCHEMA strongroom_next;

@@ -16,8 +16,7 @@ from msgspec import Struct
 
 from strongroom.database import Connection, statements, writing
 from strongroom.errors import InvariantBroken
-from strongroom.ids import bucket_of
-from strongroom.payments.rows import json_text, payment_of
+from strongroom.payments.rows import job_bucket, json_text, payment_of
 from strongroom.payments.states import Payment
 from strongroom.work.batch import (
     BATCH_MAX,
@@ -327,7 +326,7 @@ def _columns(requests: Sequence[Request]) -> tuple[list[object], ...]:
             p.not_after,
             p.gateway_key_seed,
             p.digest_salt,
-            bucket_of(p.legal_entity_id),
+            job_bucket(p),
             r.run_at,
             r.actor,
             r.row_digest,

@@ -18,8 +18,9 @@ from strongroom.ids import bucket_of
 from strongroom.payments.decide import decide
 from strongroom.payments.journal import changes_payload, refund_summary
 from strongroom.payments.refunds import Refund, RefundReason, refund_asked
-from strongroom.payments.rows import Row, json_text, payment_of, refund_of
+from strongroom.payments.rows import Row, job_bucket, json_text, payment_of, refund_of
 from strongroom.payments.states import Command, NotPossible, Payment, Schedule
+from strongroom.payments.waves import in_waves
 from strongroom.work.batch import Batcher
 
 SQL: Final = statements("strongroom.payments", "commands.sql")
@@ -127,19 +128,14 @@ class Commander:
 
 
 def _waves(orders: Sequence[Order]) -> list[list[Order]]:
-    """Waves in which each payment and each key stands at most once, in order of arrival."""
-    waves: list[list[Order]] = []
-    seen: dict[tuple[UUID, UUID | str], int] = {}
-    for order in orders:
-        claims = (
+    """Waves in which each payment and each key stands at most once."""
+    waves = in_waves(
+        orders,
+        lambda order: (
             (order.legal_entity_id, order.payment_id),
             (order.legal_entity_id, order.idempotency_key),
-        )
-        wave = max(seen.get(claim, -1) for claim in claims) + 1
-        seen.update(dict.fromkeys(claims, wave))
-        if wave == len(waves):
-            waves.append([])
-        waves[wave].append(order)
+        ),
+    )
     for one in waves:
         # Two processes wait for each other's locks in one order.
         one.sort(key=lambda order: (order.legal_entity_id.bytes, order.payment_id.bytes))
@@ -150,7 +146,7 @@ async def _carry_out_wave(
     connection: Connection, wave: Sequence[Order], outcomes: dict[int, Outcome]
 ) -> None:
     payments = {
-        row["payment_id"]: payment_of(row)
+        (row["legal_entity_id"], row["payment_id"]): payment_of(row)
         for row in await connection.fetch(
             SQL["lock_payments"],
             [order.legal_entity_id for order in wave],
@@ -162,7 +158,7 @@ async def _carry_out_wave(
     for order in wave:
         if id(order) in outcomes:
             continue
-        payment = payments.get(order.payment_id)
+        payment = payments.get((order.legal_entity_id, order.payment_id))
         if payment is None:
             outcomes[id(order)] = NoSuchPayment()
             continue
@@ -262,7 +258,7 @@ async def _write(connection: Connection, changes: Sequence[_Change]) -> None:
             SQL["run_jobs_at"],
             [change.after.legal_entity_id for change in due],
             [change.after.payment_id for change in due],
-            [bucket_of(change.after.legal_entity_id) for change in due],
+            [job_bucket(change.after) for change in due],
             [change.job_at for change in due],
         )
 

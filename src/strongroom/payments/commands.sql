@@ -32,12 +32,13 @@ WITH item AS MATERIALIZED (
   FROM item
   WHERE p.legal_entity_id = item.legal_entity_id AND p.payment_id = item.payment_id
     AND p.version = item.version - 1
-  RETURNING p.payment_id
+  RETURNING p.legal_entity_id, p.payment_id
 ), new_event AS (
   INSERT INTO events (legal_entity_id, payment_id, version, kind, actor, at, row_digest,
     row_format, payload)
   SELECT legal_entity_id, payment_id, version, kind, actor, updated_at, row_digest, 2, payload
-  FROM item WHERE (payment_id IN (SELECT payment_id FROM done)) IS TRUE
+  FROM item
+  WHERE ((legal_entity_id, payment_id) IN (SELECT legal_entity_id, payment_id FROM done)) IS TRUE
 )
 SELECT payment_id FROM done;
 

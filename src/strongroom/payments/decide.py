@@ -20,7 +20,7 @@ from strongroom.payments.asked import (
 )
 from strongroom.payments.holds import answered_while_held, captured, hold_begun, is_held
 from strongroom.payments.late import answered_late, answered_while_frozen
-from strongroom.payments.moves import close, end, freeze, later
+from strongroom.payments.moves import RETRY_SECONDS, close, end, freeze, later
 from strongroom.payments.states import (
     FINAL,
     ActionRequired,
@@ -89,7 +89,8 @@ def _due(payment: Payment, due: Due, now: datetime) -> Decision:
     if payment.review:
         return Decision(payment, Rest())
     if due.attempt is None and _has_attempt(payment):
-        return Decision(payment, Schedule(now))  # its attempt was not read: nothing can be said
+        # Its attempt was not read: nothing can be said.
+        return Decision(payment, Schedule(now + timedelta(seconds=RETRY_SECONDS[-1])))
     in_time = now < payment.not_after
     match payment.status:
         case "requires_payment_method":
@@ -158,13 +159,11 @@ def _answered_in_time(payment: Payment, answered: Answered, now: datetime) -> De
     answer = answered.answer
     match answer:
         case Approved():
-            return captured(payment, answer, now)
+            return captured(payment, answer, answered, now)
         case Authorized():
             return hold_begun(payment, answer, answered, now)
         case Declined():
-            if answer.object_open or answered.attempt.staged:  # by another sender, perhaps
-                return close(payment, now, "failed", answer.decline, answer, Schedule(now), "open")
-            return end(payment, now, "failed", answer.decline, "declined", answer)
+            return _declined(payment, answer, answered, now)
         case ActionRequired():
             return _action_required(payment, answer, answered, now)
         case Pending():
@@ -183,6 +182,14 @@ def _answered_in_time(payment: Payment, answered: Answered, now: datetime) -> De
         case Mismatched():
             return freeze(payment, now, "amount_mismatch")
     assert_never(answer)
+
+
+def _declined(payment: Payment, answer: Declined, answered: Answered, now: datetime) -> Decision:
+    if answered.asked == "capture":
+        return Decision(payment, later(answered, now))  # of a hold that is being given up
+    if answer.object_open or answered.attempt.staged:  # by another sender, perhaps
+        return close(payment, now, "failed", answer.decline, answer, Schedule(now), "open")
+    return end(payment, now, "failed", answer.decline, "declined", answer)
 
 
 def _action_required(
@@ -211,7 +218,8 @@ def _closed(
     match closing:
         case "failed":
             reason = payment.closing_reason or "generic_decline"
-            return end(payment, now, "failed", reason, "declined")
+            state: AttemptState | None = None if attempt_state is None else "declined"
+            return end(payment, now, "failed", reason, state)
         case "canceled":
             reason = payment.closing_reason or "canceled_at_gateway"
             return end(payment, now, "canceled", reason, attempt_state)

@@ -28,7 +28,7 @@ from strongroom.payments.journal import (
     payload_of,
     verdict_columns,
 )
-from strongroom.payments.rows import Row, attempt_of, json_text, payment_of
+from strongroom.payments.rows import Row, attempt_of, ids_of, job_buckets, json_text, payment_of
 from strongroom.payments.states import (
     Answered,
     AtGateway,
@@ -43,10 +43,12 @@ from strongroom.payments.states import (
     Schedule,
     Send,
 )
+from strongroom.payments.waves import in_waves
 from strongroom.work.batch import Batcher
 
 SQL: Final = statements("strongroom.payments", "engine.sql")
 PAYMENTS_SQL: Final = statements("strongroom.payments", "payments.sql")
+COMMANDS_SQL: Final = statements("strongroom.payments", "commands.sql")
 CALLS_KEPT_MAX: Final = 50
 """Calls that one attempt remembers; looks that learn nothing are not kept at all."""
 DECIDE_ROUNDS_MAX: Final = 6
@@ -111,7 +113,7 @@ class Engine:
         self._gateways = gateways
         self._actor = actor
         self._lease = lease
-        self._buckets = list(buckets)
+        self._buckets = job_buckets(buckets)
         self._settler: Batcher[Settlement, Committed] = Batcher(
             self._settle,
             owner=lambda s: s.payment.legal_entity_id,
@@ -166,11 +168,13 @@ class Engine:
             if not jobs:
                 return []
             await see(connection, {job["legal_entity_id"] for job in jobs})
-            payments = await connection.fetch(PAYMENTS_SQL["payments_by_id"], *_ids(jobs))
+            keys = ids_of(jobs, "payment_id")
+            payments = await connection.fetch(PAYMENTS_SQL["payments_by_id"], *keys)
             # What was never claimed before, and never changed, cannot have an attempt.
             touched = {row["payment_id"] for row in payments if row["version"] > 1}
             older = [job for job in jobs if job["tries"] > 1 or job["payment_id"] in touched]
-            attempts = await connection.fetch(SQL["read_attempts"], *_ids(older)) if older else []
+            keys = ids_of(older, "payment_id")
+            attempts = await connection.fetch(SQL["read_attempts"], *keys) if older else []
             by_id = {job["payment_id"]: job for job in jobs}
             return await self._open(connection, payments, attempts, by_id, now)
 
@@ -276,7 +280,7 @@ class Engine:
         now = self._clock.now()
         done: dict[int, Committed] = {}
         # Two answers for one payment are decided one after the other.
-        waves = _one_per_payment(list(enumerate(items)))
+        waves = in_waves(list(enumerate(items)), lambda one: (one[1].payment.payment_id,))
         async with writing(self._pool, entities) as connection:
             for wave in waves:
                 await self._settle_wave(connection, wave, now, done)
@@ -305,7 +309,9 @@ class Engine:
                 verdicts[index] = Verdict(
                     payment, decision, payload, item.lease, answered.attempt, answered
                 )
-            lost = await self._write(connection, list(verdicts.values()), now)
+            stale = await _stale(connection, list(verdicts.values()))
+            fresh = [v for v in verdicts.values() if v.payment.payment_id not in stale]
+            lost = stale | await self._write(connection, fresh, now)
             for index, verdict in verdicts.items():
                 if verdict.payment.payment_id not in lost:
                     decision = verdict.decision
@@ -318,8 +324,8 @@ class Engine:
                 [item.payment.legal_entity_id for item in open_items.values()],
                 [item.payment.payment_id for item in open_items.values()],
             )
-            fresh = {row["payment_id"]: payment_of(row) for row in rows}
-            current = {i: fresh[item.payment.payment_id] for i, item in open_items.items()}
+            read = {row["payment_id"]: payment_of(row) for row in rows}
+            current = {i: read[item.payment.payment_id] for i, item in open_items.items()}
         raise asyncpg.SerializationError("payments kept changing while they were settled")
 
     async def _write(
@@ -374,20 +380,22 @@ class Engine:
             )
 
 
-def _ids(jobs: Sequence[Row]) -> tuple[list[UUID], list[UUID]]:
-    return [job["legal_entity_id"] for job in jobs], [job["payment_id"] for job in jobs]
+async def _stale(connection: Connection, verdicts: Sequence[Verdict]) -> set[UUID]:
+    """The payments that moved on while an answer was decided to change nothing in them.
 
-
-def _one_per_payment(
-    items: list[tuple[int, Settlement]],
-) -> list[list[tuple[int, Settlement]]]:
-    """Splits into waves in which each payment stands at most once, in order of arrival."""
-    waves: list[list[tuple[int, Settlement]]] = []
-    seen: dict[UUID, int] = {}
-    for index, item in items:
-        wave = seen.get(item.payment.payment_id, -1) + 1
-        seen[item.payment.payment_id] = wave
-        if wave == len(waves):
-            waves.append([])
-        waves[wave].append((index, item))
-    return waves
+    What a change is decided on, `apply` compares by itself. A decision to wait, or to send, has to
+    be compared here: a caller may have asked for a capture or a cancel in between. All are locked,
+    in one order, when one needs it.
+    """
+    if all(v.decision.payment is not v.payment for v in verdicts):
+        return set()
+    seen = sorted(
+        (v.payment for v in verdicts), key=lambda p: (p.legal_entity_id.bytes, p.payment_id.bytes)
+    )
+    rows = await connection.fetch(
+        COMMANDS_SQL["lock_payments"],
+        [payment.legal_entity_id for payment in seen],
+        [payment.payment_id for payment in seen],
+    )
+    versions = {row["payment_id"]: row["version"] for row in rows}
+    return {p.payment_id for p in seen if versions.get(p.payment_id) != p.version}

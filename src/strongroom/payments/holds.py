@@ -65,13 +65,15 @@ def answered_while_held(payment: Payment, answered: Answered, now: datetime) -> 
     answer = answered.answer
     match answer:
         case Approved():
-            return captured(payment, answer, now)
+            return captured(payment, answer, answered, now)
         case Authorized():
             return _still_held(payment, answer, answered, now)
         case Canceled():
             return _hold_gone(payment, now)
         case Declined():
-            if answered.asked == "capture":
+            # A refusal of an earlier capture says nothing about the present one.
+            now_asked = payment.status == "processing" and answered.asked == "capture"
+            if now_asked and answered.capture_minor == payment.capture_minor:
                 return _capture_refused(payment, answer, now)
             return Decision(payment, later(answered, now))
         case Unknown():
@@ -89,12 +91,14 @@ def answered_while_held(payment: Payment, answered: Answered, now: datetime) -> 
     assert_never(answer)
 
 
-def captured(payment: Payment, answer: Approved, now: datetime) -> Decision:
+def captured(payment: Payment, answer: Approved, answered: Answered, now: datetime) -> Decision:
     """The gateway took money: as much as was asked, or it is a matter for a person."""
     reason, wanted = None, payment.amount_minor
     if payment.capture == "manual":
         if payment.capture_minor is not None:
             wanted = payment.capture_minor
+        elif answered.attempt.kind != "authorize":
+            return freeze(payment, now, "captured_unasked")
         elif 0 < answer.amount_minor <= payment.amount_minor:
             # By someone at the gateway itself, and within what the customer agreed to.
             reason, wanted = "captured_at_gateway", answer.amount_minor

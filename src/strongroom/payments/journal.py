@@ -107,6 +107,9 @@ def refund_summary(refund: Refund) -> dict[str, object]:
         "status_reason": refund.status_reason,
         "review": refund.review,
         "amount_minor": refund.amount_minor,
+        "currency": refund.currency,
+        "reason": refund.reason,
+        "gateway_account_id": refund.gateway_account_id,
         "gateway_object_id": refund.gateway_object_id,
         "row_digest": refund.row_digest().hex(),
     }

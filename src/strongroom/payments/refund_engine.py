@@ -27,8 +27,9 @@ from strongroom.payments.refunds import (
     refund_answered,
     refund_due,
 )
-from strongroom.payments.rows import Row, attempt_of, json_text, payment_of, refund_of
+from strongroom.payments.rows import attempt_of, ids_of, json_text, payment_of, refund_of
 from strongroom.payments.states import Call, Look, Open, Rest, Schedule, Send, Unknown
+from strongroom.payments.waves import in_waves
 from strongroom.work.batch import Batcher
 from strongroom.work.calls import Calls
 
@@ -46,6 +47,7 @@ class ClaimedRefund(Struct, frozen=True, kw_only=True):
 
     refund: Refund
     effect: Send | Look
+    first: bool
     tries: int
     lease: int
 
@@ -104,7 +106,7 @@ class RefundDesk:
             if not jobs:
                 return []
             await see(connection, {job["legal_entity_id"] for job in jobs})
-            rows = await connection.fetch(COMMANDS_SQL["refunds_by_id"], *_ids(jobs))
+            rows = await connection.fetch(COMMANDS_SQL["refunds_by_id"], *ids_of(jobs, "refund_id"))
             refunds = {row["refund_id"]: refund_of(row) for row in rows}
             effects = {refund_id: refund_due(refund) for refund_id, refund in refunds.items()}
             fresh = [refunds[one] for one, effect in effects.items() if isinstance(effect, Open)]
@@ -112,11 +114,12 @@ class RefundDesk:
                 refunds.update(await self._open(connection, fresh, now))
             over = [job for job in jobs if isinstance(effects.get(job["refund_id"]), Rest)]
             if over:
-                await connection.execute(SQL["remove_refund_jobs"], *_ids(over))
+                await connection.execute(SQL["remove_refund_jobs"], *ids_of(over, "refund_id"))
             return [
                 ClaimedRefund(
                     refund=refunds[job["refund_id"]],
                     effect=Send() if isinstance(effect, Open) else effect,
+                    first=isinstance(effect, Open),
                     tries=job["tries"],
                     lease=job["lease"],
                 )
@@ -182,6 +185,7 @@ class RefundDesk:
         going: RefundEffect = effect
         while isinstance(going, Send | Look) and self._calls.has_time(lease_ends):
             answered = await self._call(going, account, gateway, claimed)
+            claimed = replace(claimed, first=False)
             going = await self._settler.submit(
                 _Settlement(refund=refund, answered=answered, lease=claimed.lease)
             )
@@ -190,11 +194,11 @@ class RefundDesk:
         self, effect: Send | Look, account: Account, gateway: Gateway, claimed: ClaimedRefund
     ) -> RefundAnswered:
         asked: Literal["send", "look"] = "send" if isinstance(effect, Send) else "look"
-        refund, tries = claimed.refund, claimed.tries
+        refund, tries, first = claimed.refund, claimed.tries, claimed.first
         ask = gateway.refund if asked == "send" else gateway.look_at_refund
 
         def answered(answer: RefundAnswer, call: Call) -> RefundAnswered:
-            return RefundAnswered(answer=answer, call=call, asked=asked, tries=tries)
+            return RefundAnswered(answer=answer, call=call, asked=asked, tries=tries, first=first)
 
         def late(answer: RefundAnswer, call: Call) -> Awaitable[object]:
             return self._settler.submit(
@@ -278,6 +282,17 @@ class RefundDesk:
                 [item.lease for item, _ in later],
                 now,
             )
+        unopened = [
+            item.refund
+            for item, decision in decided
+            if item.refund.opened_at is not None and decision.refund.opened_at is None
+        ]
+        if unopened:
+            await connection.execute(
+                SQL["unopen_refunds"],
+                [refund.legal_entity_id for refund in unopened],
+                [refund.refund_id for refund in unopened],
+            )
         over = [item.refund for item, decision in decided if isinstance(decision.effect, Rest)]
         if over:
             await connection.execute(
@@ -309,6 +324,7 @@ def _changed_row(decision: RefundDecision, payload: bytes) -> tuple[Any, ...]:
         payment.version,
         payment.refunding_minor,
         payment.refunded_minor,
+        payment.review,
         payment.updated_at,
         decision.kind,
         payment.row_digest(),
@@ -321,20 +337,9 @@ def _changed_row(decision: RefundDecision, payload: bytes) -> tuple[Any, ...]:
     )
 
 
-def _ids(jobs: Sequence[Row]) -> tuple[list[UUID], list[UUID]]:
-    return [job["legal_entity_id"] for job in jobs], [job["refund_id"] for job in jobs]
-
-
 def _one_per_payment(items: Sequence[_Settlement]) -> list[list[_Settlement]]:
     """Waves in which each payment stands at most once, in the order in which locks are taken."""
-    waves: list[list[_Settlement]] = []
-    seen: dict[UUID, int] = {}
-    for item in items:
-        wave = seen.get(item.refund.payment_id, -1) + 1
-        seen[item.refund.payment_id] = wave
-        if wave == len(waves):
-            waves.append([])
-        waves[wave].append(item)
+    waves = in_waves(items, lambda item: (item.refund.payment_id,))
     for one in waves:
         one.sort(key=lambda item: (item.refund.legal_entity_id.bytes, item.refund.payment_id.bytes))
     return waves

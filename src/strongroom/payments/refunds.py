@@ -35,8 +35,12 @@ RefundReason = Literal["duplicate", "fraudulent", "requested_by_customer"]
 
 SAME_KEY_WINDOW: Final = timedelta(hours=20)
 """Stripe may forget a key after 24 h (docs.stripe.com/api/idempotent_requests)."""
-RETRY_SECONDS: Final = (1, 2, 4, 8, 15, 30, 60)
+RETRY_SECONDS: Final = (1, 2, 4, 8, 15, 30, 60, 60, 60, 60, 300)
 PENDING_SECONDS: Final = (2, 5, 15, 60, 300, 3600)
+UNDER_WAY_AFTER: Final = timedelta(minutes=5)
+"""Longer than a call that was sent can still be under way: deadline, late listening, slack."""
+REFUSED: Final = "refused_while_unknown"
+AFTER_FAILED: Final = "refunded_after_failed"
 GIVEN_UP_AFTER: Final = timedelta(days=1)
 """How long a look that learns nothing is repeated after the last one was due."""
 NOT_FOUND: Final = "refund_not_found"
@@ -75,8 +79,12 @@ class Refund(Struct, frozen=True, kw_only=True):
     updated_at: datetime
 
     def row_digest(self) -> bytes:
-        """SHA-256 over the row's canonical JSON, salt included: 32 bytes."""
-        return hashlib.sha256(msgspec.json.encode(self, order="deterministic")).digest()
+        """SHA-256 over the row's canonical JSON, salt included: 32 bytes.
+
+        Opening leaves no event, so what it writes is not covered.
+        """
+        known = replace(self, opened_at=None, parameters=None)
+        return hashlib.sha256(msgspec.json.encode(known, order="deterministic")).digest()
 
 
 class Refunded(Struct, frozen=True):
@@ -103,12 +111,16 @@ RefundAnswer = Refunded | Refused | Absent | NotSent | Unknown | Mismatched
 
 
 class RefundAnswered(Struct, frozen=True):
-    """A gateway answered for a refund: to a send or a look; perhaps late."""
+    """A gateway answered for a refund: to a send or a look; perhaps late.
+
+    `first`: it was the first send ever of this refund, by the claim that opened it.
+    """
 
     answer: RefundAnswer
     call: Call
     asked: Literal["send", "look"]
     tries: int
+    first: bool = False
 
 
 RefundEffect = Open | Send | Look | Schedule | Rest | Leave
@@ -173,16 +185,14 @@ def refund_answered(
             return _refunded(payment, refund, answer, answered, now)
         case Mismatched():
             return _freeze(payment, refund, "amount_mismatch", now)
+        case Refused() | Absent() if not open_still:
+            return _again(payment, refund, answered, now)
         case Refused():
-            if not open_still:
-                return _again(payment, refund, answered, now)
-            return _moved(payment, refund, "failed", answer.why, now, refund.gateway_object_id)
+            return _refused(payment, refund, answer, answered, now)
         case Absent():
-            if not open_still:
-                return _again(payment, refund, answered, now)
             return _absent(payment, refund, answered, now)
         case NotSent():
-            return _again(payment, refund, answered, now)
+            return _not_sent(payment, refund, answered, now)
         case Unknown():
             if refund.status != "processing":
                 return _again(payment, refund, answered, now)
@@ -197,9 +207,36 @@ def refund_answered(
     assert_never(answer)
 
 
+def _not_sent(
+    payment: Payment, refund: Refund, answered: RefundAnswered, now: datetime
+) -> RefundDecision:
+    if answered.first and refund.status == "processing":
+        # Nothing can be under way, so the window of its key has not begun.
+        refund = replace(refund, opened_at=None, parameters=None)
+    return _again(payment, refund, answered, now)
+
+
+def _refused(
+    payment: Payment, refund: Refund, answer: Refused, answered: RefundAnswered, now: datetime
+) -> RefundDecision:
+    """Refused for good, unless an earlier send of it may still arrive: then a look decides."""
+    if answered.first and refund.status == "processing":
+        return _moved(payment, refund, "failed", answer.why, now, None)
+    return _changed(
+        payment,
+        refund,
+        Schedule(now + UNDER_WAY_AFTER),
+        now,
+        status="outcome_unknown",
+        status_reason=REFUSED,
+    )
+
+
 def _refunded(
     payment: Payment, refund: Refund, answer: Refunded, answered: RefundAnswered, now: datetime
 ) -> RefundDecision:
+    if refund.status == "failed" and refund.gateway_object_id is None and answer.status != "failed":
+        return _refunded_after_failed(payment, refund, answer, now)
     if refund.status in (answer.status, "failed"):
         # Known, or older than what is known: a refund that failed does not come back to life.
         return _again(payment, refund, answered, now)
@@ -208,10 +245,31 @@ def _refunded(
     return _moved(payment, refund, answer.status, answer.why, now, answer.object_id)
 
 
+def _refunded_after_failed(
+    payment: Payment, refund: Refund, answer: Refunded, now: datetime
+) -> RefundDecision:
+    """It was given up as refused, and money went back all the same: the sums have to say so."""
+    if payment.refundable_minor >= refund.amount_minor:
+        payment = replace(payment, refunding_minor=payment.refunding_minor + refund.amount_minor)
+        refund = replace(refund, status="outcome_unknown")
+        moved = _moved(payment, refund, answer.status, answer.why, now, answer.object_id)
+        return replace(moved, refund=replace(moved.refund, review=AFTER_FAILED))
+    return RefundDecision(
+        payment.changed(now, review=payment.review or AFTER_FAILED),
+        replace(refund, review=AFTER_FAILED, gateway_object_id=answer.object_id, updated_at=now),
+        Rest(),
+        "refund.frozen",
+    )
+
+
 def _absent(
     payment: Payment, refund: Refund, answered: RefundAnswered, now: datetime
 ) -> RefundDecision:
     """Not there, which proves nothing; under its own key it can be sent again for a while."""
+    if refund.status_reason == REFUSED and now - refund.updated_at >= UNDER_WAY_AFTER:
+        return _moved(payment, refund, "failed", "refused_by_gateway", now, None)
+    if refund.status_reason == REFUSED:
+        return RefundDecision(payment, refund, Schedule(refund.updated_at + UNDER_WAY_AFTER))
     if refund.opened_at is None or now - refund.opened_at >= SAME_KEY_WINDOW:
         return _freeze(payment, refund, NOT_FOUND, now)
     if answered.asked == "look":

@@ -20,16 +20,23 @@ WHERE r.legal_entity_id = item.legal_entity_id AND r.refund_id = item.refund_id
   AND r.opened_at IS NULL
 RETURNING r.refund_id;
 
+-- unopen_refunds: certainly nothing was sent, so the window of the key has not begun
+UPDATE refunds r SET opened_at = NULL, parameters = NULL
+FROM unnest($1::uuid[], $2::uuid[]) AS item (legal_entity_id, refund_id)
+WHERE r.legal_entity_id = item.legal_entity_id AND r.refund_id = item.refund_id;
+
 -- settle_refunds: what a gateway said of refunds, in their rows and in their payments' sums
 WITH item AS MATERIALIZED (
   SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::integer[], $4::bigint[], $5::bigint[],
-    $6::timestamptz[], $7::text[], $8::bytea[], $9::bytea[], $10::uuid[], $11::text[], $12::text[],
-    $13::text[], $14::text[])
-  AS item (legal_entity_id, payment_id, version, refunding_minor, refunded_minor, updated_at, kind,
-    row_digest, payload, refund_id, status, status_reason, review, gateway_object_id)
+    $6::text[], $7::timestamptz[], $8::text[], $9::bytea[], $10::bytea[], $11::uuid[], $12::text[],
+    $13::text[], $14::text[], $15::text[])
+  AS item (legal_entity_id, payment_id, version, refunding_minor, refunded_minor, payment_review,
+    updated_at, kind, row_digest, payload, refund_id, status, status_reason, review,
+    gateway_object_id)
 ), done AS (
   UPDATE payments p SET version = item.version, refunding_minor = item.refunding_minor,
-    refunded_minor = item.refunded_minor, updated_at = item.updated_at
+    refunded_minor = item.refunded_minor, review = item.payment_review,
+    updated_at = item.updated_at
   FROM item
   WHERE p.legal_entity_id = item.legal_entity_id AND p.payment_id = item.payment_id
     AND p.version = item.version - 1
@@ -43,7 +50,7 @@ WITH item AS MATERIALIZED (
 ), new_event AS (
   INSERT INTO events (legal_entity_id, payment_id, version, kind, actor, at, row_digest,
     row_format, payload)
-  SELECT legal_entity_id, payment_id, version, kind, $15, updated_at, row_digest, 2, payload
+  SELECT legal_entity_id, payment_id, version, kind, $16, updated_at, row_digest, 2, payload
   FROM item WHERE (payment_id IN (SELECT payment_id FROM done)) IS TRUE
 )
 SELECT payment_id FROM done;

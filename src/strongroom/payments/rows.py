@@ -1,9 +1,12 @@
 """Between database rows and the values that `decide` works on."""
 
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
+from uuid import UUID
 
 import msgspec
 
+from strongroom.ids import BUCKETS, bucket_of
 from strongroom.payments.refunds import Refund
 from strongroom.payments.states import Attempt, Payment
 
@@ -95,6 +98,26 @@ def refund_of(row: Row) -> Refund:
         created_at=row["created_at"],
         updated_at=row["updated_at"],
     )
+
+
+def ids_of(rows: Sequence[Row], name: str) -> tuple[list[UUID], list[UUID]]:
+    """Legal entities and ids as two columns, for a statement that looks up by key."""
+    return [row["legal_entity_id"] for row in rows], [row[name] for row in rows]
+
+
+def job_bucket(payment: Payment) -> int:
+    """The bucket of the payment's job.
+
+    What is captured on request lies apart from the rest: workers of the first version would charge
+    it at once, and they do not serve these buckets.
+    """
+    apart = BUCKETS if payment.capture == "manual" else 0
+    return bucket_of(payment.legal_entity_id) + apart
+
+
+def job_buckets(buckets: Iterable[int]) -> list[int]:
+    """The buckets of jobs that a worker serves who serves these legal entities' buckets."""
+    return [bucket + apart for bucket in buckets for apart in (0, BUCKETS)]
 
 
 def json_text(value: object) -> str:

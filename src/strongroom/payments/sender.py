@@ -119,7 +119,14 @@ class Sender:
         asked, request = _ask(effect, account, gateway, payment, attempt)
 
         def answered(answer: Answer, call: Call) -> Answered:
-            return Answered(attempt=attempt, answer=answer, call=call, asked=asked, tries=tries)
+            return Answered(
+                attempt=attempt,
+                answer=answer,
+                call=call,
+                asked=asked,
+                tries=tries,
+                capture_minor=payment.capture_minor,
+            )
 
         def late(answer: Answer, call: Call) -> Awaitable[object]:
             return self._engine.settle(payment, answered(answer, call), lease)

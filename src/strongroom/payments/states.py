@@ -263,13 +263,14 @@ class Due(Struct, frozen=True):
 
 
 class Answered(Struct, frozen=True):
-    """A gateway answered for an attempt: to a send, a look or a cancel; perhaps late."""
+    """A gateway answered for an attempt, perhaps late. `capture_minor` was to be captured."""
 
     attempt: Attempt
     answer: Answer
     call: Call
     asked: Literal["send", "look", "cancel", "capture"]
     tries: int
+    capture_minor: int | None = None
 
 
 Command = InstrumentBrought | CustomerReturned | CaptureAsked | CancelAsked

@@ -10,6 +10,8 @@ from strongroom.payments.states import NotSent, Unknown
 
 NEVER_EXECUTED: Final = frozenset({401, 403, 429})
 """Stripe answers these before its idempotency layer: the request did nothing."""
+DEFINITE: Final = frozenset({400, 402, 404})
+"""Stripe looked at the request and will not do it (docs.stripe.com/api/errors)."""
 CODE_CHARACTERS_MAX: Final = 100
 
 
@@ -33,7 +35,7 @@ def unanswered(error: StripeError) -> NotSent | Unknown | None:
         return NotSent("credentials_refused")
     if status == 409:
         return Unknown("in_flight_at_gateway")
-    if status is None or not 400 <= status < 500 or getattr(body, "type", None) is None:
+    if status not in DEFINITE or getattr(body, "type", None) is None:
         return Unknown("gateway_error")
     return None
 
