@@ -34,7 +34,7 @@ MONEY_PATH_OF_THE_API = (
     "payments/commands.sql:run_jobs_at", "payments/commands.sql:add_refunds",
     "payments/commands.sql:refunds_by_id", "payments/commands.sql:list_refunds_of_payment",
 )  # fmt: skip
-KEPT_FROM_WORKERS = ("api_keys", "idempotency_keys")
+KEPT_FROM_WORKERS = ("api_keys",)
 
 
 # The text.
@@ -218,7 +218,9 @@ async def test_the_schema_checker_finds(owner, wrong):
 async def test_policies_read_their_setting_once(owner):
     policies = await owner.fetch(catalog.POLICIES)
     by_bucket = [policy for policy in policies if policy["name"].endswith(".of_bucket")]
-    assert {policy["name"].partition(".")[0] for policy in by_bucket} == {"jobs", "refund_jobs"}
+    assert {policy["name"].partition(".")[0] for policy in by_bucket} == {
+        "jobs", "refund_jobs", "walks",
+    }  # fmt: skip
     assert len(policies) == len(text.ENTITY_TABLES) + len(by_bucket)
     for policy in policies:
         assert "current_setting" in policy["qual"]

@@ -20,11 +20,13 @@ ON_TABLES: Final = {
     ("strongroom_worker", "strongroom.attempts"): "INSERT SELECT",
     ("strongroom_worker", "strongroom.events"): "INSERT SELECT",
     ("strongroom_worker", "strongroom.gateway_accounts"): "SELECT",
+    ("strongroom_worker", "strongroom.idempotency_keys"): "DELETE",
     ("strongroom_worker", "strongroom.jobs"): "DELETE SELECT UPDATE",
     ("strongroom_worker", "strongroom.merchant_references"): "DELETE INSERT SELECT",
     ("strongroom_worker", "strongroom.payments"): "SELECT",
     ("strongroom_worker", "strongroom.refund_jobs"): "DELETE SELECT UPDATE",
     ("strongroom_worker", "strongroom.refunds"): "SELECT",
+    ("strongroom_worker", "strongroom.walks"): "INSERT SELECT UPDATE",
 }
 ON_COLUMNS: Final = {
     ("strongroom_api", "strongroom.payments", "UPDATE"):
@@ -32,6 +34,8 @@ ON_COLUMNS: Final = {
         "next_action refunding_minor return_url status status_reason updated_at version",
     ("strongroom_worker", "strongroom.attempts", "UPDATE"):
         "calls decline gateway_object_id raw_code settled_at state",
+    ("strongroom_worker", "strongroom.idempotency_keys", "SELECT"):
+        "created_at idempotency_key legal_entity_id payment_id refund_id",
     ("strongroom_worker", "strongroom.payments", "UPDATE"):
         "attempt_no capture_before capture_minor captured_minor closing closing_reason "
         "next_action refunded_minor refunding_minor review status status_reason updated_at "

@@ -32,7 +32,7 @@ FORBIDDEN: Final = {
 
 ENTITY_TABLES: Final = (
     "api_keys", "gateway_accounts", "payments", "idempotency_keys", "merchant_references",
-    "attempts", "jobs", "events", "refunds", "refund_jobs",
+    "attempts", "jobs", "events", "refunds", "refund_jobs", "walks",
 )  # fmt: skip
 
 

@@ -70,8 +70,9 @@ GRANT UPDATE (status, status_reason, review, gateway_object_id, parameters, call
   updated_at) ON strongroom.refunds TO strongroom_worker;
 GRANT SELECT, UPDATE, DELETE ON strongroom.refund_jobs TO strongroom_worker;
 
--- Last, and for a moment only, the table that every request needs. Checks come NOT VALID here, which
--- binds every write from now on; 0005 validates what is there, under a lock that stops nobody.
+-- Last, and for a moment only, the table that every request needs. Checks come NOT VALID here,
+-- which binds every write from now on; 0005 validates what is there, under a lock that stops
+-- nobody.
 ALTER TABLE strongroom.payments
   ADD COLUMN capture text NOT NULL DEFAULT 'automatic',
   ADD COLUMN capture_minor bigint,
@@ -89,10 +90,10 @@ GRANT UPDATE (status_reason, closing, closing_reason, next_action, capture_minor
 GRANT UPDATE (capture_minor, capture_before, refunding_minor, refunded_minor)
   ON strongroom.payments TO strongroom_worker;
 
--- The version before gives whole rows (p.*) through statements that its sessions keep prepared, and
--- such a statement fails when its rows get another shape. So it goes on finding, under the name
+-- The version before gives whole rows (p.*) through statements that its sessions keep prepared,
+-- and such a statement fails when its rows get another shape. So it goes on finding, under the name
 -- that it knows, rows of the old shape; this version finds the table in strongroom_next, which
--- stands first in its search path. 0007 brings the table home when nobody needs the view any more.
+-- stands first in its search path. 0007 brings it home when nobody is left who needs the view.
 CREATE SCHEMA strongroom_next;
 GRANT USAGE ON SCHEMA strongroom_next TO strongroom_api, strongroom_worker;
 ALTER TABLE strongroom.payments SET SCHEMA strongroom_next;
