@@ -127,12 +127,7 @@ class ApiKeys:
                 entity = await self._entity_of(tag_of(api_key_id))
                 found = await self._read({api_key_id: entity})
         except UNREACHABLE as error:
-            raise Unavailable(
-                "key_not_checked",
-                "The API key cannot be checked at the moment, so nothing was done.",
-                "Send the same request again in a few seconds.",
-                retry_after_seconds=1,
-            ) from error
+            raise Unavailable("key_not_checked") from error
         kept = found.get(api_key_id)
         if kept is None:
             self._kept.pop(api_key_id, None)
@@ -194,11 +189,7 @@ class ApiKeys:
 
 
 def _refused() -> Unauthenticated:
-    return Unauthenticated(
-        "api_key_invalid",
-        "The request carries no valid API key.",
-        "Send `Authorization: Bearer <key>` with a key of this deployment that is not revoked.",
-    )
+    return Unauthenticated("api_key_invalid")
 
 
 async def add_key(

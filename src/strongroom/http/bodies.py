@@ -4,133 +4,132 @@ A refusal names the field and the rule, never the value, and nothing that could 
 gets as far as the queue.
 """
 
+import json
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
 
 from strongroom.errors import Invalid
+from strongroom.http import fields
 from strongroom.http.exchange import JSON, Asked
-from strongroom.money import AMOUNT_MINOR_MAX, is_currency
+from strongroom.money import AMOUNT_MINOR_MAX
 from strongroom.payments.idempotency import KEY_CHARACTERS_MAX
 from strongroom.payments.states import Capture
 
 BULK_BYTES_MAX: Final = 1024 * 1024
 BULK_ITEMS_MAX: Final = 500
-REFERENCE_CHARACTERS_MAX: Final = 200
-DESCRIPTION_CHARACTERS_MAX: Final = 1000
-METADATA_KEYS_MAX: Final = 50
-METADATA_KEY_CHARACTERS_MAX: Final = 40
-METADATA_VALUE_CHARACTERS_MAX: Final = 500
-URL_CHARACTERS_MAX: Final = 2000
-NOT_AFTER_DEFAULT: Final = timedelta(minutes=15)
-"""While the customer is present: what was not sent by then is canceled, not charged later."""
-NOT_AFTER_MAX: Final = timedelta(days=7)
-WAIT_SECONDS_MAX: Final = 30
 
-_TOKEN: Final = re.compile(r"pm_(?!.*[0-9]{12})[A-Za-z0-9_]{1,250}")
-"""Random ids do not hold twelve digits in a row; card numbers do."""
-_OF_A_LINE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_OF_LINES: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-"""Control characters, C1 too: a terminal that shows the text would obey them."""
-_KEY: Final = re.compile(rf"[\x21-\x7e]{{1,{KEY_CHARACTERS_MAX}}}")
-_URL: Final = re.compile(r"(https://|http://(127\.0\.0\.1|localhost)[:/])[\x21-\x7e]+")
 _WAIT: Final = re.compile(r"(?:^|[,;\s])wait\s*=\s*(\d{1,6})(?:$|[,;\s])")
 
 
-class Instrument(Struct, frozen=True, forbid_unknown_fields=True):
-    """A token that the gateway gave to the customer's browser."""
+class Instrument(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What pays: a token that the gateway gave to the customer's browser."""
 
-    gateway: Literal["stripe"]
-    token: str
+    gateway: Annotated[Literal["stripe"], Meta(description="Who knows the token.")]
+    token: fields.Token
 
 
-class CreatePayment(Struct, frozen=True, forbid_unknown_fields=True):
-    """Body of POST /v1/payments; `amount` is in the currency's minor unit."""
+class CreatePayment(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A payment that is to be made."""
 
-    amount: int
-    currency: str
-    merchant_reference: str
+    amount: fields.Amount
+    currency: fields.Currency
+    merchant_reference: fields.MerchantReference
+    instrument: Annotated[
+        Instrument | None, Meta(description="Without one, the payment waits for a confirm.")
+    ] = None
+    description: fields.Description | None = None
+    metadata: fields.Metadata = {}
+    not_after: fields.NotAfter | None = None
+    return_url: fields.ReturnUrl | None = None
+    capture: Annotated[
+        Capture,
+        Meta(description="`manual`: the amount is only held, until a capture takes it."),
+    ] = "automatic"
+
+
+class CapturePayment(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What is to be taken of what is held."""
+
+    amount: Annotated[fields.Amount | None, Meta(description="Without it, all that is held.")] = (
+        None
+    )
+
+
+class CancelPayment(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """An empty object."""
+
+
+class ConfirmPayment(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """An instrument for a payment that waits for one, or nothing after the customer's action."""
+
     instrument: Instrument | None = None
-    description: str | None = None
-    metadata: dict[str, str] = {}
-    not_after: Annotated[datetime, Meta(tz=True)] | None = None
-    return_url: str | None = None
-    capture: Capture = "automatic"
-
-
-class CapturePayment(Struct, frozen=True, forbid_unknown_fields=True):
-    """Body of POST /v1/payments/{id}/capture; without `amount`, all that is held."""
-
-    amount: int | None = None
-
-
-class CancelPayment(Struct, frozen=True, forbid_unknown_fields=True):
-    """Body of POST /v1/payments/{id}/cancel: an empty object."""
-
-
-class ConfirmPayment(Struct, frozen=True, forbid_unknown_fields=True):
-    """Body of POST /v1/payments/{id}/confirm: an instrument, or nothing after an action."""
-
-    instrument: Instrument | None = None
-    return_url: str | None = None
+    return_url: fields.ReturnUrl | None = None
 
 
 Body = TypeVar("Body")
 
 
-def decode(asked: Asked, decoder: "msgspec.json.Decoder[Body]", fields: str) -> Body:
-    """The body in its type. Raises Invalid: 400 for what is not JSON, 422 for wrong types."""
+def decode(
+    asked: Asked,
+    decoder: "msgspec.json.Decoder[Body]",
+    known: str,
+    *,
+    leaves_items: bool = False,
+) -> Body:
+    """The body in its type; `known` names its fields for a caller who sent another.
+
+    `leaves_items`: the type leaves the items of a bulk unread, and each is decoded by itself later.
+    Raises Invalid: 400 for what is not JSON, 415 for what does not say so, 422 for wrong types.
+    """
     kind = (asked.content_type or JSON).partition(";")[0].strip().lower()
     if kind != JSON:
-        raise Invalid(
-            "content_type_not_json",
-            "The body has another Content-Type than application/json.",
-            "Send JSON with `Content-Type: application/json`.",
-            status=415,
-        )
+        raise Invalid("content_type_not_json")
     try:
-        return decoder.decode(asked.body)
+        body = decoder.decode(asked.body)
+        if leaves_items:
+            if _has_more_strings(asked.body, body):
+                raise Invalid("field_repeated")
+        elif b"\\" in asked.body or _has_more_strings(asked.body, body):
+            json.loads(asked.body, object_pairs_hook=_each_name_once)
     except msgspec.ValidationError as error:
-        raise _wrong_shape(str(error), fields) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise Invalid(
-            "json_malformed",
-            "The body is not well-formed JSON in UTF-8.",
-            "Send one JSON object.",
-            status=400,
-        ) from None
+        raise _wrong_shape(str(error), known) from None
+    except (ValueError, RecursionError):  # of both decoders, and of text that is not UTF-8
+        raise Invalid("json_malformed") from None
+    return body
 
 
-def _wrong_shape(message: str, fields: str) -> Invalid:
+def _has_more_strings(raw: bytes, body: object) -> bool:
+    """Whether the raw text holds more names and strings than what was read from it.
+
+    A decoder keeps the last of two equal names, a filter in front of us perhaps the first: what
+    was checked is not what would be charged. Without escapes each name and each string has two
+    quotes, so a name more is seen by counting; what counts unequal is read once more, in Python.
+    Items that are left unread count as they stand.
+    """
+    return raw.count(b'"') != msgspec.json.encode(body).count(b'"')
+
+
+def _each_name_once(pairs: list[tuple[str, object]]) -> None:
+    if len({name for name, _ in pairs}) != len(pairs):
+        raise Invalid("field_repeated")
+
+
+def _wrong_shape(message: str, known: str) -> Invalid:
     """msgspec's message without the parts that could hold the caller's own words."""
     path = re.search(r"at `\$\.([a-z_]+(?:\.[a-z_]+)?)", message)
     field = path.group(1) if path else None
     if "unknown field" in message:
-        return Invalid(
-            "field_unknown",
-            "The body has a field that this operation does not know.",
-            f"Send only these fields: {fields}.",
-        )
+        return Invalid("field_unknown", fields=known)
     missing = re.search(r"missing required field `([a-z_]+)`", message)
     if missing:
-        name = missing.group(1)
-        return Invalid(
-            "field_missing",
-            f"The field {name} is missing.",
-            f"Send {name}; the fields are: {fields}.",
-            field=name,
-        )
+        return Invalid("field_missing", field=missing.group(1), fields=known)
     expected = re.match(r"Expected `([a-z| `]+)`", message)
     rule = f" It wants: {expected.group(1).replace('`', '')}." if expected else ""
-    return Invalid(
-        "field_type_wrong",
-        f"A field has the wrong type or form.{rule}",
-        "Compare the body with the API's reference; amounts are integers in minor units.",
-        field=field,
-    )
+    return Invalid("field_type_wrong", field=field, rule=rule)
 
 
 def fields_of(body: type[Struct]) -> str:
@@ -141,42 +140,22 @@ def fields_of(body: type[Struct]) -> str:
 def check_idempotency_key(key: str | None) -> str:
     """The key of the request. Raises Invalid when there is none or it has the wrong form."""
     if key is None:
-        raise Invalid(
-            "idempotency_key_missing",
-            "Requests that move money need an Idempotency-Key header.",
-            "Make a unique key for each intent, e.g. a UUID, and send it again on every retry.",
-            status=400,
-        )
-    if not _KEY.fullmatch(key):
-        raise Invalid(
-            "idempotency_key_malformed",
-            f"An Idempotency-Key has 1 to {KEY_CHARACTERS_MAX} visible ASCII characters.",
-            "Send a shorter or cleaner key, e.g. a UUID.",
-            status=400,
-        )
+        raise Invalid("idempotency_key_missing")
+    if not fields.KEY.fullmatch(key):
+        raise Invalid("idempotency_key_malformed", most=KEY_CHARACTERS_MAX)
     return key
 
 
 def check_no_idempotency_key(asked: Asked) -> None:
     """Raises Invalid when a bulk comes with a key in its header: it would mean nothing."""
     if asked.idempotency_key is not None:
-        raise Invalid(
-            "idempotency_key_misplaced",
-            "A bulk takes no Idempotency-Key header: each of its items has a key of its own.",
-            "Leave the header out, and put a key into idempotency_key of each item.",
-            status=400,
-        )
+        raise Invalid("idempotency_key_misplaced")
 
 
 def check_bulk_size(field: str, count: int) -> None:
     """Raises Invalid for a bulk of nothing, and of more than BULK_ITEMS_MAX."""
     if not 1 <= count <= BULK_ITEMS_MAX:
-        raise Invalid(
-            "bulk_size",
-            f"The field {field} has 1 to {BULK_ITEMS_MAX} items.",
-            "Send the rest in further requests.",
-            field=field,
-        )
+        raise Invalid("bulk_size", field=field, most=BULK_ITEMS_MAX)
 
 
 def check_create(body: CreatePayment, now: datetime) -> tuple[str, datetime]:
@@ -186,18 +165,17 @@ def check_create(body: CreatePayment, now: datetime) -> tuple[str, datetime]:
     Invalid with the field and the rule.
     """
     check_amount(body.amount)
-    currency = body.currency.upper()
-    if not body.currency.isascii() or not is_currency(currency):
-        raise _rule("currency_unknown", "currency", "is an ISO 4217 code, as EUR")
-    _check_text("merchant_reference", body.merchant_reference, 1, REFERENCE_CHARACTERS_MAX)
-    if body.description is not None:
-        _check_text("description", body.description, 0, DESCRIPTION_CHARACTERS_MAX, _OF_LINES)
+    currency = fields.CURRENCIES.get(body.currency)
+    if currency is None:
+        raise Invalid("currency_unknown", field="currency")
+    check_merchant_reference(body.merchant_reference)
+    _check_description(body.description)
     check_metadata(body.metadata)
     check_instrument(body.instrument)
     check_return_url(body.return_url)
     if body.not_after is None:
-        return currency, now + NOT_AFTER_DEFAULT
-    if body.not_after > now + NOT_AFTER_MAX:
+        return currency, now + fields.NOT_AFTER_DEFAULT
+    if body.not_after > now + fields.NOT_AFTER_MAX:
         raise not_after_invalid()
     return currency, body.not_after.astimezone(UTC)
 
@@ -205,70 +183,76 @@ def check_create(body: CreatePayment, now: datetime) -> tuple[str, datetime]:
 def check_amount(amount_minor: int) -> None:
     """Raises Invalid for what is no amount of money."""
     if not 0 < amount_minor <= AMOUNT_MINOR_MAX:
-        raise _rule(
-            "amount_invalid",
-            "amount",
-            "is an integer above 0 and below 2^63, in the currency's minor unit",
-        )
-
-
-def check_metadata(metadata: dict[str, str]) -> None:
-    """Raises Invalid for too many, too long or unprintable names and values."""
-    if len(metadata) > METADATA_KEYS_MAX:
-        raise _rule("metadata_too_large", "metadata", f"has at most {METADATA_KEYS_MAX} keys")
-    for name, value in metadata.items():
-        _check_text("metadata", name, 1, METADATA_KEY_CHARACTERS_MAX)
-        _check_text("metadata", value, 0, METADATA_VALUE_CHARACTERS_MAX, _OF_LINES)
+        raise Invalid("amount_invalid", field="amount")
 
 
 def not_after_invalid() -> Invalid:
     """The refusal of a not_after that has passed, or lies too far ahead."""
-    return _rule(
-        "not_after_invalid", "not_after", f"lies ahead, by at most {NOT_AFTER_MAX.days} days"
-    )
+    return Invalid("not_after_invalid", field="not_after", days=fields.NOT_AFTER_MAX.days)
+
+
+def check_merchant_reference(text: str) -> None:
+    """Raises Invalid for a reference that is empty, too long or holds control characters."""
+    if not 1 <= len(text) <= fields.REFERENCE_CHARACTERS_MAX:
+        raise Invalid(
+            "merchant_reference_length",
+            field="merchant_reference",
+            least=1,
+            most=fields.REFERENCE_CHARACTERS_MAX,
+        )
+    if not _is_plain(text, fields.LINE):
+        raise Invalid("merchant_reference_characters", field="merchant_reference")
+
+
+def _check_description(text: str | None) -> None:
+    if text is None:
+        return
+    if len(text) > fields.DESCRIPTION_CHARACTERS_MAX:
+        most = fields.DESCRIPTION_CHARACTERS_MAX
+        raise Invalid("description_length", field="description", least=0, most=most)
+    if not _is_plain(text, fields.LINES):
+        raise Invalid("description_characters", field="description")
+
+
+def check_metadata(metadata: dict[str, str]) -> None:
+    """Raises Invalid for too many, too long or unprintable names and values."""
+    if len(metadata) > fields.METADATA_KEYS_MAX:
+        raise Invalid("metadata_too_large", field="metadata", most=fields.METADATA_KEYS_MAX)
+    for name, value in metadata.items():
+        if not 1 <= len(name) <= fields.METADATA_KEY_CHARACTERS_MAX:
+            most = fields.METADATA_KEY_CHARACTERS_MAX
+            raise Invalid("metadata_length", field="metadata", part="key", least=1, most=most)
+        if len(value) > fields.METADATA_VALUE_CHARACTERS_MAX:
+            most = fields.METADATA_VALUE_CHARACTERS_MAX
+            raise Invalid("metadata_length", field="metadata", part="value", least=0, most=most)
+        if not (_is_plain(name, fields.LINE) and _is_plain(value, fields.LINES)):
+            raise Invalid("metadata_characters", field="metadata")
+
+
+def _is_plain(text: str, allowed: re.Pattern[str]) -> bool:
+    return text.isprintable() or allowed.fullmatch(text) is not None
 
 
 def check_instrument(instrument: Instrument | None) -> None:
     """Raises Invalid for what cannot be a token of the gateway; a card number cannot."""
-    if instrument is not None and not _TOKEN.fullmatch(instrument.token):
-        raise _rule(
-            "instrument_token_malformed",
-            "instrument.token",
-            "is a PaymentMethod id of Stripe, pm_ and letters and digits; never card data",
-        )
+    if instrument is not None and not fields.PAYMENT_METHOD.fullmatch(instrument.token):
+        raise Invalid("instrument_token_malformed", field="instrument.token")
 
 
 def check_return_url(url: str | None) -> None:
     """Raises Invalid for anything but https (http on loopback)."""
-    if url is not None and (len(url) > URL_CHARACTERS_MAX or not _URL.fullmatch(url)):
-        raise _rule(
-            "return_url_invalid",
-            "return_url",
-            f"is an https URL of at most {URL_CHARACTERS_MAX} characters",
-        )
-
-
-def _check_text(
-    field: str, text: str, least: int, most: int, controls: re.Pattern[str] = _OF_A_LINE
-) -> None:
-    if not least <= len(text) <= most:
-        raise _rule(field + "_length", field, f"has {least} to {most} characters")
-    if not text.isprintable() and controls.search(text):
-        raise _rule(field + "_characters", field, "holds no control characters")
-
-
-def _rule(code: str, field: str, rule: str) -> Invalid:
-    return Invalid(
-        code, f"The field {field} {rule}.", f"Correct {field} and send again.", field=field
-    )
+    if url is None:
+        return
+    if len(url) > fields.URL_CHARACTERS_MAX or not fields.URL.fullmatch(url):
+        raise Invalid("return_url_invalid", field="return_url", most=fields.URL_CHARACTERS_MAX)
 
 
 def wait_seconds(asked: Asked) -> int:
-    """Seconds of `Prefer: wait=N` (RFC 7240), at most WAIT_SECONDS_MAX; 0 without it."""
+    """Seconds of `Prefer: wait=N` (RFC 7240), at most fields.WAIT_SECONDS_MAX; 0 without it."""
     if asked.prefer is None:
         return 0
     found = _WAIT.search(asked.prefer)
-    return min(int(found.group(1)), WAIT_SECONDS_MAX) if found else 0
+    return min(int(found.group(1)), fields.WAIT_SECONDS_MAX) if found else 0
 
 
 class _CreateFields(Struct, frozen=True, kw_only=True):

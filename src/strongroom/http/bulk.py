@@ -11,13 +11,13 @@ payments are on disk, and each can be waited for by its id.
 """
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from strongroom.errors import Invalid, Problem, ProblemDocument
-from strongroom.http import bodies
+from strongroom.http import bodies, fields
 from strongroom.http.asking import problem_of
 from strongroom.http.creation import Accepted, Wanted, status_of
 from strongroom.http.exchange import Asked, Reply, json_reply
@@ -29,13 +29,19 @@ BULK_PATH: Final = f"{CREATE_PATH}/bulk"
 class BulkPayment(bodies.CreatePayment, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One payment of a bulk, with the key that it would have been sent under alone."""
 
-    idempotency_key: str
+    idempotency_key: fields.IdempotencyKey
 
 
 class BulkPayments(Struct, frozen=True, forbid_unknown_fields=True):
-    """Body of POST /v1/payments/bulk: 1 to 500 payments."""
+    """Payments that are to be made; each is judged, made and answered for itself."""
 
-    payments: list[BulkPayment]
+    payments: Annotated[
+        list[BulkPayment],
+        Meta(
+            description="In any order; none waits for another.",
+            extra_json_schema={"minItems": 1, "maxItems": bodies.BULK_ITEMS_MAX},
+        ),
+    ]
 
 
 class BulkPaymentResult(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -44,9 +50,9 @@ class BulkPaymentResult(Struct, frozen=True, kw_only=True, omit_defaults=True):
     There is a `payment` or a `problem`, never both.
     """
 
-    index: int
-    status: int
-    replayed: bool
+    index: Annotated[int, Meta(description="Which item, from 0.")]
+    status: Annotated[int, Meta(description="The HTTP status of this item alone.")]
+    replayed: Annotated[bool, Meta(description="The key had made it before.")]
     payment: PaymentView | None = None
     problem: ProblemDocument | None = None
 
@@ -82,7 +88,8 @@ def read_items(asked: Asked) -> list[Wanted | Problem]:
         items = bodies.decode(asked, _decoder, _FIELDS).payments
     except Invalid:
         # Some item is at fault, or the whole: each is read by itself.
-        items = bodies.decode(asked, _apart_decoder, _FIELDS).payments
+        apart = bodies.decode(asked, _apart_decoder, _FIELDS, leaves_items=True)
+        items = apart.payments
     bodies.check_bulk_size("payments", len(items))
     return [_read(item) for item in items]
 

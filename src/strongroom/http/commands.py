@@ -7,10 +7,10 @@ import msgspec
 
 from strongroom.access.api_keys import ApiKeys, Credential
 from strongroom.clock import Clock
-from strongroom.errors import no_such_payment
+from strongroom.errors import Conflict, Invalid, no_such_payment
 from strongroom.gateways.port import Account
 from strongroom.http import bodies
-from strongroom.http.asking import answer, authorise, key_reused, not_possible, payment_id_of
+from strongroom.http.asking import answer, authorise, payment_id_of
 from strongroom.http.exchange import Asked, Reply
 from strongroom.http.instruments import Instruments, account_missing
 from strongroom.http.listing import CREATE_PATH
@@ -151,6 +151,6 @@ def done_or_raise(outcome: Outcome) -> Done:
         case NoSuchPayment():
             raise no_such_payment()
         case KeyTaken():
-            raise key_reused()
+            raise Invalid("idempotency_key_reused")
         case Denied(why):
-            raise not_possible(why) if isinstance(why, NotPossible) else why
+            raise Conflict(why.code) if isinstance(why, NotPossible) else why

@@ -7,10 +7,9 @@ from uuid import UUID
 
 from strongroom.access.api_keys import Credential
 from strongroom.clock import Clock, microseconds_since_epoch
-from strongroom.errors import Conflict, Problem
+from strongroom.errors import Conflict, Invalid, Problem, Unavailable
 from strongroom.gateways.port import Account
 from strongroom.http import bodies
-from strongroom.http.asking import key_reused, unavailable
 from strongroom.http.instruments import Instruments, account_missing
 from strongroom.http.listing import CREATE_PATH
 from strongroom.ids import new_ids, to_text
@@ -189,16 +188,13 @@ def _accepted(request: Request, outcome: Outcome) -> Accepted:
         case Replayed(payment):
             return Accepted(payment, replayed=True)
         case KeyReused():
-            raise key_reused()
+            raise Invalid("idempotency_key_reused")
         case ReferenceTaken(holder):
             raise Conflict(
                 "merchant_reference_taken",
-                "Another payment that may still charge, or has charged, carries this "
-                "merchant_reference.",
-                "Look at the payment in payment_id; make a new reference for a new order.",
                 field="merchant_reference",
                 payment_id=to_text("pay", holder),
             )
         case TryAgain():
-            raise unavailable("accept_contended", "Requests got in each other's way.")
+            raise Unavailable("accept_contended")
     assert_never(outcome)

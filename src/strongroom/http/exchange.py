@@ -53,21 +53,11 @@ def read_headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
         if field is None:
             continue
         if field in found:
-            raise Invalid(
-                "header_repeated",
-                "A header that may stand once stands in the request twice.",
-                "Send each of Authorization, Idempotency-Key, Prefer and Content-Type once.",
-                status=400,
-            )
+            raise Invalid("header_repeated")
         try:
             found[field] = value.decode("ascii")
         except UnicodeDecodeError:
-            raise Invalid(
-                "header_not_ascii",
-                "A header holds characters outside ASCII.",
-                "Send plain ASCII in Authorization, Idempotency-Key, Prefer and Content-Type.",
-                status=400,
-            ) from None
+            raise Invalid("header_not_ascii") from None
     return found
 
 
@@ -88,10 +78,4 @@ def json_reply(status: int, value: object, *headers: tuple[str, str]) -> Reply:
 
 def internal_error() -> Problem:
     """What a caller sees of a bug: nothing but that there was one."""
-    problem = Problem(
-        "internal_error",
-        "Something went wrong here. Whether the request took effect is not known.",
-        "Send the same request again with the same Idempotency-Key.",
-    )
-    problem.retry_safe = True
-    return problem
+    return Problem("internal_error")

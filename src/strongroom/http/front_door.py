@@ -79,12 +79,7 @@ async def read_body(
         async with asyncio.timeout(BODY_SECONDS_MAX):
             return await _read_all(receive, bytes_max)
     except TimeoutError:
-        raise Unavailable(
-            "body_too_slow",
-            f"The body did not arrive within {BODY_SECONDS_MAX:.0f} seconds; nothing was done.",
-            "Send the same request again, with the same Idempotency-Key.",
-            status=408,
-        ) from None
+        raise Unavailable("body_too_slow", seconds=f"{BODY_SECONDS_MAX:.0f}") from None
 
 
 async def _read_all(receive: Callable[[], Awaitable[Any]], bytes_max: int) -> bytes:
@@ -105,11 +100,7 @@ async def _read_all(receive: Callable[[], Awaitable[Any]], bytes_max: int) -> by
 
 def body_too_large(bytes_max: int = BODY_BYTES_MAX) -> TooLarge:
     """The refusal of a body beyond the limit."""
-    return TooLarge(
-        "body_too_large",
-        f"A body has at most {bytes_max} bytes here.",
-        "Send less; a payment needs no more than its reference, description and metadata.",
-    )
+    return TooLarge("body_too_large", most=bytes_max)
 
 
 async def write_reply(send: Send, reply: Reply) -> None:

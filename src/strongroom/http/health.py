@@ -44,7 +44,5 @@ class Health:
         policy = ("content-security-policy", "default-src 'none'; frame-ancestors 'none'")
         return Reply(200, _RETURNED, (policy,), "text/html; charset=utf-8")
 
-    def _not_ready(self, detail: str) -> Reply:
-        return problem_reply(
-            Unavailable("not_ready", detail, "Ask again soon.", retry_after_seconds=1)
-        )
+    def _not_ready(self, why: str) -> Reply:
+        return problem_reply(Unavailable("not_ready", why=why))

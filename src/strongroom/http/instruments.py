@@ -46,19 +46,9 @@ class Instruments:
     def _check(self, gateway: str, amount_minor: int, currency: str, *, part: bool) -> None:
         refusal = self._amount_rules[gateway](amount_minor, currency, part=part)
         if refusal is not None:
-            raise Invalid(
-                "amount_not_representable",
-                refusal,
-                "Choose another amount, currency or gateway.",
-                field="amount",
-            )
+            raise Invalid("amount_not_representable", field="amount", why=refusal)
 
 
 def account_missing(gateway_name: str) -> Invalid:
     """The refusal where a legal entity has no account at the gateway."""
-    return Invalid(
-        "gateway_account_missing",
-        f"The legal entity has no account at {gateway_name}.",
-        "Add one with `strongroom gateway-accounts add`.",
-        field="instrument.gateway",
-    )
+    return Invalid("gateway_account_missing", field="instrument.gateway", gateway=gateway_name)

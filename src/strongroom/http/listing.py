@@ -2,13 +2,15 @@
 
 import re
 from datetime import datetime
-from typing import Any, Final, get_args
+from typing import Annotated, Final, get_args
 from uuid import UUID
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
+from strongroom.clock import EPOCH
 from strongroom.errors import Invalid
+from strongroom.http import fields
 from strongroom.ids import MalformedId, Prefix, from_text, to_text
 from strongroom.payments.reads import Filters
 from strongroom.payments.states import Capture, Payment, Status
@@ -16,12 +18,17 @@ from strongroom.payments.states import Capture, Payment, Status
 CREATE_PATH: Final = "/v1/payments"
 LIMIT_DEFAULT: Final = 20
 LIMIT_MAX: Final = 100
-PARAMETERS: Final = (
-    "status",
-    "merchant_reference",
-    "created_from",
-    "created_before",
-)
+
+Moment = Annotated[datetime, Meta(tz=True, examples=["2026-11-21T00:00:00Z"])]
+
+
+Limit = Annotated[
+    int,
+    Meta(
+        description="How many a page may hold.",
+        extra_json_schema={"minimum": 1, "maximum": LIMIT_MAX},
+    ),
+]
 
 
 class InstrumentView(Struct, frozen=True):
@@ -31,40 +38,78 @@ class InstrumentView(Struct, frozen=True):
 
 
 class PaymentView(Struct, frozen=True, kw_only=True):
-    """A payment as callers see it: amounts in minor units, times in UTC (RFC 3339).
+    """A payment as it now stands: amounts in minor units, times in UTC (RFC 3339)."""
 
-    `refunding_amount` is held by refunds whose end is not known yet; `refundable_amount` is what a
-    refund may still ask for.
-    """
-
-    id: str
-    status: Status
-    status_reason: str | None
-    review: str | None
-    amount: int
-    capture: Capture
-    capture_before: datetime | None
-    captured_amount: int
-    refunded_amount: int
-    refunding_amount: int
-    refundable_amount: int
-    currency: str
-    merchant_reference: str
-    description: str | None
-    metadata: dict[str, str]
-    instrument: InstrumentView | None
-    next_action: dict[str, Any] | None
-    not_after: datetime
+    id: fields.PaymentId
+    status: Annotated[Status, Meta(description="Where it stands.")]
+    status_reason: Annotated[
+        str | None, Meta(description="Why it stands there, e.g. `insufficient_funds`.")
+    ]
+    review: Annotated[
+        str | None,
+        Meta(description="Set when a person has to look: the payment is frozen until then."),
+    ]
+    amount: fields.Amount
+    capture: Annotated[Capture, Meta(description="Whether a capture of your own takes it.")]
+    capture_before: Annotated[
+        datetime | None,
+        Meta(description="What is only held is given back by then, at the latest."),
+    ]
+    captured_amount: Annotated[fields.Sum, Meta(description="What was really taken.")]
+    refunded_amount: Annotated[fields.Sum, Meta(description="What was given back.")]
+    refunding_amount: Annotated[
+        fields.Sum, Meta(description="What refunds hold whose end is not known yet.")
+    ]
+    refundable_amount: Annotated[fields.Sum, Meta(description="What a refund may still ask for.")]
+    currency: fields.CurrencyShown
+    merchant_reference: fields.MerchantReference
+    description: fields.Description | None
+    metadata: fields.Metadata
+    instrument: Annotated[
+        InstrumentView | None, Meta(description="None as long as the payment waits for one.")
+    ]
+    next_action: fields.NextAction | None
+    not_after: Annotated[
+        datetime, Meta(description="What was not sent to the gateway by then is canceled.")
+    ]
     created_at: datetime
     updated_at: datetime
-    version: int
+    version: Annotated[
+        int,
+        Meta(
+            description="Goes up by one with every change.",
+            extra_json_schema={"minimum": 1},
+        ),
+    ]
 
 
 class PaymentList(Struct, frozen=True, kw_only=True):
-    """A page; go on with `cursor=next_cursor` until that is null."""
+    """A page, newest first; it may hold fewer than asked for while there is a next one."""
 
     data: list[PaymentView]
-    next_cursor: str | None
+    next_cursor: Annotated[
+        fields.PaymentId | None,
+        Meta(description="Where to go on, as `cursor`; null at the end of the list."),
+    ]
+
+
+class ListParameters(Struct, frozen=True, kw_only=True):
+    """What a list may be asked for."""
+
+    status: Annotated[Status | None, Meta(description="Only payments that stand here.")] = None
+    merchant_reference: Annotated[
+        fields.MerchantReference | None, Meta(description="Only payments of this order.")
+    ] = None
+    created_from: Annotated[
+        Moment | None, Meta(description="Only payments made at this time or later.")
+    ] = None
+    created_before: Annotated[
+        Moment | None, Meta(description="Only payments made before this time.")
+    ] = None
+    cursor: Annotated[
+        fields.PaymentId | None, Meta(description="The `next_cursor` of the page before.")
+    ] = None
+    limit: Limit = LIMIT_DEFAULT
 
 
 def view_of(payment: Payment) -> PaymentView:
@@ -99,13 +144,13 @@ def read_query(query: dict[str, list[str]]) -> tuple[Filters, UUID | None, int]:
 
     Raises Invalid for unknown or repeated parameters and for values out of form.
     """
-    given, below, limit = read_page(query, PARAMETERS, "pay")
+    given, below, limit = read_page(query, ListParameters, "pay")
     status = given.get("status")
     if status is not None and status not in get_args(Status):
-        raise _refused("parameter_invalid", "status", "one of: " + ", ".join(get_args(Status)))
+        raise _refused("status", "one of: " + ", ".join(get_args(Status)))
     reference = given.get("merchant_reference")
-    if reference is not None and ("\x00" in reference or not reference.isprintable()):
-        raise _refused("parameter_invalid", "merchant_reference", "printable text")
+    if reference is not None and not fields.is_merchant_reference(reference):
+        raise _refused("merchant_reference", "a reference that a payment could carry")
     filters = Filters(
         status=status,  # type: ignore[arg-type]
         merchant_reference=reference,
@@ -116,18 +161,18 @@ def read_query(query: dict[str, list[str]]) -> tuple[Filters, UUID | None, int]:
 
 
 def read_page(
-    query: dict[str, list[str]], names: tuple[str, ...], prefix: Prefix
+    query: dict[str, list[str]], parameters: type[Struct], prefix: Prefix
 ) -> tuple[dict[str, str], UUID | None, int]:
-    """The parameters given, the cursor and the limit; `names` may be given beside those two.
+    """The parameters given, the cursor and the limit; `parameters` says what there is.
 
     Raises Invalid for unknown or repeated parameters and for values out of form.
     """
-    known = (*names, "cursor", "limit")
+    known = parameters.__struct_fields__
     if any(name not in known for name in query):
-        raise _refused("parameter_unknown", None, "one of: " + ", ".join(known))
+        raise Invalid("parameter_unknown", known=", ".join(known))
     for name, values in query.items():
         if len(values) != 1:
-            raise _refused("parameter_repeated", name, "given once")
+            raise Invalid("parameter_repeated", field=name)
     given = {name: values[0] for name, values in query.items()}
     return given, _cursor(given, prefix), _limit(given)
 
@@ -137,12 +182,12 @@ def _moment(given: dict[str, str], name: str) -> datetime | None:
     if text is None:
         return None
     try:
-        moment = msgspec.convert(text, datetime, strict=False)
+        moment = msgspec.convert(text, datetime)
     except msgspec.ValidationError:
         moment = None
-    if moment is None or moment.tzinfo is None or moment.year < 1970 or moment.year > 5000:
-        raise _refused("parameter_invalid", name, "an RFC 3339 time with an offset")
-    return moment
+    if moment is None or moment.tzinfo is None:
+        raise _refused(name, "an RFC 3339 time with an offset")
+    return max(moment, EPOCH)  # no payment is older, and no id can say so
 
 
 def _cursor(given: dict[str, str], prefix: Prefix) -> UUID | None:
@@ -152,7 +197,7 @@ def _cursor(given: dict[str, str], prefix: Prefix) -> UUID | None:
     try:
         return from_text(prefix, text)
     except MalformedId:
-        raise _refused("parameter_invalid", "cursor", "the next_cursor of a page") from None
+        raise _refused("cursor", "the next_cursor of a page") from None
 
 
 def _limit(given: dict[str, str]) -> int:
@@ -160,10 +205,9 @@ def _limit(given: dict[str, str]) -> int:
     if text is None:
         return LIMIT_DEFAULT
     if not re.fullmatch(r"[0-9]{1,4}", text) or not 1 <= int(text) <= LIMIT_MAX:
-        raise _refused("parameter_invalid", "limit", f"a number from 1 to {LIMIT_MAX}")
+        raise _refused("limit", f"a number from 1 to {LIMIT_MAX}")
     return int(text)
 
 
-def _refused(code: str, name: str | None, rule: str) -> Invalid:
-    subject = "A query parameter" if name is None else f"The query parameter {name}"
-    return Invalid(code, f"{subject} must be {rule}.", "Correct it and ask again.", field=name)
+def _refused(name: str, rule: str) -> Invalid:
+    return Invalid("parameter_invalid", field=name, rule=rule)

@@ -88,9 +88,11 @@ class PaymentOperations:
             raise no_such_payment()
         payment = found[0]
         seconds = bodies.wait_seconds(asked)
+        headers: tuple[tuple[str, str], ...] = ()
         if seconds:
             payment = await self._waiting.settled(payment, seconds)
-        return json_reply(200, view_of(payment))
+            headers = (("preference-applied", f"wait={seconds}"),)
+        return json_reply(200, view_of(payment), *headers)
 
     async def _list(self, asked: Asked, query: dict[str, list[str]]) -> Reply:
         credential = await authorise(self._keys, asked, "payments:read")

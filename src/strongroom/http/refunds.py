@@ -3,22 +3,22 @@
 import asyncio
 from collections.abc import Callable
 from datetime import datetime
-from typing import Final
+from typing import Annotated, Final
 from uuid import UUID
 
 import asyncpg
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from strongroom.access.api_keys import ApiKeys, Credential
 from strongroom.clock import Clock, microseconds_since_epoch
 from strongroom.errors import Invalid, Missing, Problem, ProblemDocument
-from strongroom.http import bodies
+from strongroom.http import bodies, fields
 from strongroom.http.asking import answer, authorise, payment_id_of, problem_of
 from strongroom.http.commands import done_or_raise
 from strongroom.http.exchange import Asked, Reply, json_reply
 from strongroom.http.instruments import Instruments
-from strongroom.http.listing import read_page
+from strongroom.http.listing import LIMIT_DEFAULT, Limit, read_page
 from strongroom.http.waiting import Waiting
 from strongroom.ids import MalformedId, from_text, new_id, to_text
 from strongroom.payments.commands import Commander, Order, RefundWish
@@ -29,56 +29,86 @@ from strongroom.payments.refunds import Refund, RefundReason, RefundStatus
 PATH: Final = "/v1/refunds"
 
 
-class CreateRefund(Struct, frozen=True, forbid_unknown_fields=True):
-    """Body of POST /v1/refunds; without `amount`, all that is left of the payment."""
+class CreateRefund(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A refund that is to be made."""
 
-    payment: str
-    amount: int | None = None
-    reason: RefundReason | None = None
-    metadata: dict[str, str] = {}
+    payment: Annotated[fields.PaymentId, Meta(description="Which payment gives back.")]
+    amount: Annotated[
+        fields.Amount | None, Meta(description="Without it, all that is left of the payment.")
+    ] = None
+    reason: Annotated[RefundReason | None, Meta(description="Why, for the gateway.")] = None
+    metadata: fields.Metadata = {}
 
 
 class BulkRefund(CreateRefund, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One refund of a bulk, with the key that it would have been sent under alone."""
 
-    idempotency_key: str
+    idempotency_key: fields.IdempotencyKey
 
 
 class BulkRefunds(Struct, frozen=True, forbid_unknown_fields=True):
-    """Body of POST /v1/refunds/bulk."""
+    """Refunds that are to be made; each is checked, made and answered for itself."""
 
-    refunds: list[msgspec.Raw]
+    refunds: Annotated[
+        list[msgspec.Raw],
+        Meta(
+            description="In any order; none waits for another.",
+            extra_json_schema={
+                "items": {"$ref": "#/components/schemas/BulkRefund"},
+                "minItems": 1,
+                "maxItems": bodies.BULK_ITEMS_MAX,
+            },
+        ),
+    ]
 
 
 class RefundView(Struct, frozen=True, kw_only=True):
-    """A refund as callers see it: amounts in minor units, times in UTC (RFC 3339)."""
+    """A refund as it now stands: amounts in minor units, times in UTC (RFC 3339)."""
 
-    id: str
-    payment: str
-    status: RefundStatus
-    status_reason: str | None
-    review: str | None
-    amount: int
-    currency: str
-    reason: RefundReason | None
-    metadata: dict[str, str]
+    id: fields.RefundId
+    payment: Annotated[fields.PaymentId, Meta(description="Which payment gives back.")]
+    status: Annotated[RefundStatus, Meta(description="Where it stands.")]
+    status_reason: Annotated[str | None, Meta(description="Why it stands there.")]
+    review: Annotated[
+        str | None,
+        Meta(description="Set when a person has to look: the refund is frozen until then."),
+    ]
+    amount: fields.Amount
+    currency: fields.CurrencyShown
+    reason: Annotated[RefundReason | None, Meta(description="Why, as it was asked for.")]
+    metadata: fields.Metadata
     created_at: datetime
     updated_at: datetime
 
 
 class RefundList(Struct, frozen=True, kw_only=True):
-    """A page; go on with `cursor=next_cursor` until that is null."""
+    """A page, newest first."""
 
     data: list[RefundView]
-    next_cursor: str | None
+    next_cursor: Annotated[
+        fields.RefundId | None,
+        Meta(description="Where to go on, as `cursor`; null at the end of the list."),
+    ]
+
+
+class RefundParameters(Struct, frozen=True, kw_only=True):
+    """What a list of refunds may be asked for."""
+
+    payment: Annotated[
+        fields.PaymentId | None, Meta(description="Only refunds of this payment.")
+    ] = None
+    cursor: Annotated[
+        fields.RefundId | None, Meta(description="The `next_cursor` of the page before.")
+    ] = None
+    limit: Limit = LIMIT_DEFAULT
 
 
 class BulkRefundResult(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What became of one item: the status that it would have been answered with alone."""
 
-    index: int
-    status: int
-    replayed: bool = msgspec.field(default=False)
+    index: Annotated[int, Meta(description="Which item, from 0.")]
+    status: Annotated[int, Meta(description="The HTTP status of this item alone.")]
+    replayed: Annotated[bool, Meta(description="The key had made it before.")]
     refund: RefundView | None = None
     problem: ProblemDocument | None = None
 
@@ -156,7 +186,7 @@ class RefundOperations:
             bodies.check_amount(body.amount)
         bodies.check_metadata(body.metadata)
         entity, now = credential.legal_entity_id, self._clock.now()
-        fields = {
+        stable = {
             "payment": body.payment,
             "amount": body.amount,
             "reason": body.reason,
@@ -167,7 +197,7 @@ class RefundOperations:
             payment_id=payment_id_of(body.payment),
             idempotency_key=key,
             operation="refunds.create",
-            fingerprint=fingerprint("POST", PATH, fields),
+            fingerprint=fingerprint("POST", PATH, stable),
             actor=credential.actor,
             at=now,
             wish=RefundWish(
@@ -182,16 +212,13 @@ class RefundOperations:
         )
         done = done_or_raise(await self._commander.carry_out(order))
         if done.refund is None:
-            raise Invalid(
-                "idempotency_key_reused",
-                "This Idempotency-Key was used before for something that is no refund.",
-                "Make a new key for a new intent.",
-            )
+            raise Invalid("idempotency_key_reused")
         return done.refund, done.replayed
 
     async def _bulk(self, asked: Asked) -> Reply:
         credential = await authorise(self._keys, asked, "payments:write")
-        body = bodies.decode(asked, _bulk_decoder, bodies.fields_of(BulkRefunds))
+        bodies.check_no_idempotency_key(asked)
+        body = bodies.decode(asked, _bulk_decoder, bodies.fields_of(BulkRefunds), leaves_items=True)
         bodies.check_bulk_size("refunds", len(body.refunds))
         results = await asyncio.gather(
             *(self._item(credential, index, raw) for index, raw in enumerate(body.refunds))
@@ -208,7 +235,10 @@ class RefundOperations:
         except Exception as error:  # noqa: BLE001 - one item must not cost the others their answer
             problem: Problem = problem_of(error)
             return BulkRefundResult(
-                index=index, status=problem.status, problem=problem.as_document()
+                index=index,
+                status=problem.status,
+                replayed=False,
+                problem=problem.as_document(),
             )
         return BulkRefundResult(
             index=index,
@@ -222,15 +252,17 @@ class RefundOperations:
         refund_id = _refund_id(refund_text)
         found = await read_refunds(self._pool, {refund_id: credential.legal_entity_id})
         if not found:
-            raise _no_such_refund()
+            raise Missing("refund_not_found")
         refund, seconds = found[0], bodies.wait_seconds(asked)
+        headers: tuple[tuple[str, str], ...] = ()
         if seconds:
             refund = await self._waiting.settled(refund, seconds)
-        return json_reply(200, view_of(refund))
+            headers = (("preference-applied", f"wait={seconds}"),)
+        return json_reply(200, view_of(refund), *headers)
 
     async def _list(self, asked: Asked, query: dict[str, list[str]]) -> Reply:
         credential = await authorise(self._keys, asked, "payments:read")
-        given, below, limit = read_page(query, ("payment",), "ref")
+        given, below, limit = read_page(query, RefundParameters, "ref")
         payment_id: UUID | None = None
         if (text := given.get("payment")) is not None:
             payment_id = payment_id_of(text)
@@ -266,12 +298,4 @@ def _refund_id(text: str) -> UUID:
     try:
         return from_text("ref", text)
     except MalformedId:
-        raise _no_such_refund() from None
-
-
-def _no_such_refund() -> Missing:
-    return Missing(
-        "refund_not_found",
-        "There is no refund with this id for the legal entity of your API key.",
-        "Check the id, and that the API key belongs to the legal entity that made the refund.",
-    )
+        raise Missing("refund_not_found") from None

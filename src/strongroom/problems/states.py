@@ -1,0 +1,126 @@
+"""What stands against a request that is well formed: what there is, and how we are."""
+
+from typing import Final
+
+from strongroom.problems.known import Known
+
+_SAME_KEY: Final = (
+    "Send the same request with the same Idempotency-Key again; it cannot charge twice."
+)
+
+FINDING: Final = {
+    "payment_not_found": Known(
+        404,
+        "There is no payment with this id for the legal entity of your API key.",
+        "Check the id, and that the API key belongs to the legal entity that made the payment.",
+    ),
+    "refund_not_found": Known(
+        404,
+        "There is no refund with this id for the legal entity of your API key.",
+        "Check the id, and that the API key belongs to the legal entity that made the refund.",
+    ),
+    "route_not_found": Known(
+        404, "There is nothing at this path.", "Look at the list of operations in /docs."
+    ),
+    "method_not_allowed": Known(
+        405,
+        "This path does not take this method.",
+        "Use a method that the Allow header names, or look at the list of operations in /docs.",
+    ),
+}
+
+STATE: Final = {
+    "merchant_reference_taken": Known(
+        409,
+        "Another payment that may still charge, or has charged, carries this merchant_reference.",
+        "Look at the payment in payment_id; make a new reference for a new order.",
+        field="merchant_reference",
+        names_payment=True,
+    ),
+    "payment_has_an_instrument": Known(
+        409,
+        "The payment has an instrument already.",
+        "To continue after an action, confirm without an instrument; else make a new payment.",
+    ),
+    "not_after_passed": Known(
+        409,
+        "The time in which the payment may be sent has passed.",
+        "Make a new payment.",
+    ),
+    "instrument_missing": Known(
+        409, "The payment waits for an instrument.", "Confirm with an instrument."
+    ),
+    "payment_is_over": Known(
+        409,
+        "The payment has come to its end.",
+        "Look at its status; a charge that was made is given back by a refund.",
+    ),
+    "payment_is_closing": Known(
+        409,
+        "The payment is being canceled at its gateway.",
+        "Wait until it leaves `processing`, e.g. by `Prefer: wait=10`.",
+    ),
+    "payment_under_review": Known(
+        409,
+        "The payment is frozen until a person has looked at it.",
+        "Look at `review`; nothing can be asked of the payment before that is settled.",
+    ),
+    "payment_not_authorized": Known(
+        409,
+        "The payment holds no money that could be captured.",
+        "Make it with `capture: manual` and wait for `authorized`.",
+    ),
+    "capture_under_way": Known(
+        409,
+        "A capture of this payment is under way.",
+        "Wait until the payment leaves `processing`; a charge is given back by a refund.",
+    ),
+    "capture_exceeds_authorized": Known(
+        409, "The amount is larger than what is held.", "Capture at most the payment's `amount`."
+    ),
+    "outcome_not_known": Known(
+        409,
+        "It is not known yet whether this payment was charged.",
+        "Wait: it is asked for at the gateway until it is known. Then cancel or refund.",
+    ),
+    "payment_not_refundable": Known(
+        409,
+        "Only a payment that has succeeded can be refunded.",
+        "Wait until it has; a payment that took no money is canceled instead.",
+    ),
+    "refund_exceeds_captured": Known(
+        409,
+        "The amount is larger than what is left: captured, less what refunds gave back or hold.",
+        "Ask for at most the payment's `refundable_amount`.",
+    ),
+    "idempotency_key_reused": Known(
+        422,
+        "This Idempotency-Key was used before for a request with other content.",
+        "Make a new key for a new intent; send the old content to get the old answer.",
+    ),
+}
+
+HERE: Final = {
+    "refused_by_database": Known(
+        422,
+        "The database refused this request; nothing of it was stored.",
+        "Check amounts and lengths; if they are right, tell the operator.",
+    ),
+    "internal_error": Known(
+        500,
+        "Something went wrong here. Whether the request took effect is not known.",
+        "Send the same request again with the same Idempotency-Key.",
+    ),
+    "accept_contended": Known(503, "Requests got in each other's way.", _SAME_KEY),
+    "accept_unknown": Known(
+        503, "The database did not say whether the request is stored.", _SAME_KEY
+    ),
+    "queue_full": Known(503, "Too many requests are waiting.", _SAME_KEY),
+    "database_unavailable": Known(503, "The database does not answer.", _SAME_KEY),
+    "too_many_connections": Known(
+        503,
+        "This process serves as many connections as it can; nothing was done.",
+        "Send the same request again, with the same Idempotency-Key if it has one.",
+    ),
+    "not_ready": Known(503, "{why}", "Ask again soon.", {"why": "The database does not answer."}),
+}
