@@ -13,6 +13,10 @@ from typing import Any, Final
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from strongroom.errors import Invalid, Unavailable
+from strongroom.http.exchange import Reply, problem_reply
+from strongroom.http.front_door import FIXED_HEADERS, Receive, Scope, Send, write_reply
+
 HEAD_BYTES_MAX: Final = 64 * 1024
 HEAD_SECONDS_MAX: Final = 10.0
 """From the first byte of a request, or from the connection, to the end of its headers."""
@@ -20,6 +24,7 @@ KEEP_ALIVE_SECONDS: Final = 75
 BACKLOG: Final = 2048
 CONNECTIONS_MAX: Final = 10_000
 """Connections served at once; further ones get 503. The work behind them has its own bound."""
+_CLOSE: Final = ("connection", "close")
 DRAIN_SECONDS_MAX: Final = 32
 """A little longer than `Prefer: wait` may ask for; a client that stalls is left behind then."""
 
@@ -32,6 +37,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._in_head = False
         self._head_bytes = 0
         self._patience: asyncio.TimerHandle | None = None
+        self._application = self.app
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A connection that says nothing is closed as one that says too little."""
@@ -49,7 +55,22 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._patience is not None:
             self._patience.cancel()
             self._patience = None
+        full = max(len(self.connections), len(self.tasks)) > CONNECTIONS_MAX
+        self.app = _refuse if full else self._application
         super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - the parser's words
+        """What is not HTTP is answered as everything else that cannot be read."""
+        reply = problem_reply(Invalid("request_malformed"))
+        headers = [
+            (b"content-type", reply.content_type.encode()),
+            (b"content-length", b"%d" % len(reply.body)),
+            (b"connection", b"close"),
+            *FIXED_HEADERS,
+        ]
+        lines = b"".join(b"%b: %b\r\n" % header for header in headers)
+        self.transport.write(b"HTTP/1.1 400 Bad Request\r\n" + lines + b"\r\n" + reply.body)
+        self.transport.close()
 
     def data_received(self, data: bytes) -> None:
         """Feeds the parser, unless the head has grown too large."""
@@ -70,6 +91,12 @@ class BoundedProtocol(HttpToolsProtocol):
         self.transport.close()
 
 
+async def _refuse(_scope: Scope, _receive: Receive, send: Send) -> None:
+    reply = problem_reply(Unavailable("too_many_connections"))
+    headers = (*reply.headers, _CLOSE)
+    await write_reply(send, Reply(reply.status, reply.body, headers, reply.content_type))
+
+
 class Server(uvicorn.Server):
     """uvicorn's server under our own signals and on a port that several processes may share."""
 
@@ -88,7 +115,6 @@ class Server(uvicorn.Server):
                 proxy_headers=False,
                 timeout_keep_alive=KEEP_ALIVE_SECONDS,
                 timeout_graceful_shutdown=DRAIN_SECONDS_MAX,
-                limit_concurrency=CONNECTIONS_MAX,
                 backlog=BACKLOG,
             )
         )
