@@ -26,6 +26,8 @@ from strongroom.http.front_door import FrontDoor
 from strongroom.http.health import Health
 from strongroom.http.instruments import Instruments
 from strongroom.http.payments import PaymentOperations
+from strongroom.http.reference.documents import ServedDocuments
+from strongroom.http.reference.operation import Rooms
 from strongroom.http.refunds import RefundOperations
 from strongroom.http.routes import make_application
 from strongroom.http.server import Server
@@ -100,7 +102,15 @@ class Api:
             waiting=self._refund_waiting,
             random_bytes=os.urandom,
         )
-        self.plain = make_application(self.operations, commands, refunds, self.health)
+        self.plain = make_application(
+            Rooms(
+                payments=self.operations,
+                commands=commands,
+                refunds=refunds,
+                health=self.health,
+                documents=ServedDocuments(),
+            )
+        )
         self.front_door = FrontDoor(self.operations, self.plain)
 
     def start(self) -> None:

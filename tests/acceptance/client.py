@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import aiohttp
 from multidict import CIMultiDictProxy
 
+from tests.acceptance import contract
+
 ENDS = ("succeeded", "failed", "canceled")
 SETTLE_SECONDS_MAX = 30.0
 LOOK_SECONDS = 0.02
@@ -71,6 +73,12 @@ class Answer(NamedTuple):
     def replayed(self) -> bool:
         return self.headers.get("Idempotent-Replayed") == "true"
 
+    def as_documented(self, method: str, path: str) -> "Answer":
+        """Itself; fails when the OpenAPI document does not know such an answer there."""
+        json = self.json if self.body and "json" in self.headers["Content-Type"] else None
+        contract.check(method, path, self.status, self.headers, self.body, json)
+        return self
+
 
 class Api:
     """One merchant: an API key at an address."""
@@ -108,8 +116,9 @@ class Api:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         async with self.session.post(
             self.url + path, data=data, headers=sent | (headers or {})
-        ) as answer:
-            return Answer(answer.status, answer.headers, await answer.read())
+        ) as response:
+            answer = Answer(response.status, response.headers, await response.read())
+        return answer.as_documented("POST", path)
 
     async def bulk(
         self, items: Sequence[Any] | bytes, *, headers: dict[str, str] | None = None
@@ -143,8 +152,9 @@ class Api:
         if wait is not None:
             headers["Prefer"] = f"wait={wait}"
         url = self.url + path
-        async with self.session.get(url, params=query, headers=headers) as answer:
-            return Answer(answer.status, answer.headers, await answer.read())
+        async with self.session.get(url, params=query, headers=headers) as response:
+            answer = Answer(response.status, response.headers, await response.read())
+        return answer.as_documented("GET", path)
 
     async def payment(self, payment_id: str, *, wait: int | None = None) -> dict[str, Any]:
         answer = await self.get(f"/v1/payments/{payment_id}", wait=wait)

@@ -32,7 +32,8 @@ async def send_raw(
     if chunked:
         pieces = [b"%x\r\n%b\r\n" % (len(piece), piece) for piece in [*pieces, b""]]
     address = (place.hostname or "", place.port or 0)
-    return await asyncio.to_thread(_exchange, address, [head, *pieces])
+    answer = await asyncio.to_thread(_exchange, address, [head, *pieces])
+    return answer.as_documented(method, path)
 
 
 def _exchange(address: tuple[str, int], pieces: list[bytes]) -> Answer:

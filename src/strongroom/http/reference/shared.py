@@ -1,0 +1,141 @@
+"""What several operations share: groups of problems, answers, and examples of what is shown."""
+
+from typing import Any, Final
+
+from strongroom.http.fields import PaymentId, RefundId
+from strongroom.http.listing import PaymentView
+from strongroom.http.reference.operation import (
+    LOCATION,
+    PREFERENCE_APPLIED,
+    REPLAYED,
+    Answer,
+    Parameter,
+)
+
+EXAMPLE_PAYMENT: Final = "pay_01m7xymr1mfnzbqf5r8f0krvww"
+EXAMPLE_REFUND: Final = "ref_01m7xyn2v0ezjtqf5r8f0krvww"
+
+PAYMENT_ID: Final = Parameter("payment_id", "path", PaymentId, required=True)
+REFUND_ID: Final = Parameter("refund_id", "path", RefundId, required=True)
+
+WITH_A_KEY: Final = (
+    "header_repeated",
+    "header_not_ascii",
+    "api_key_invalid",
+    "scope_missing",
+    "key_not_checked",
+    "internal_error",
+)
+"""What every operation can answer that wants an API key."""
+WITH_A_BODY: Final = (
+    "parameter_unknown",
+    "body_too_slow",
+    "body_too_large",
+    "content_type_not_json",
+    "json_malformed",
+    "field_unknown",
+    "field_type_wrong",
+)
+"""What every operation can answer that reads a body."""
+WITH_AN_IDEMPOTENCY_KEY: Final = (
+    "idempotency_key_missing",
+    "idempotency_key_malformed",
+    "idempotency_key_reused",
+)
+WITH_AN_INSTRUMENT: Final = (
+    "field_missing",
+    "instrument_token_malformed",
+    "return_url_invalid",
+    "gateway_account_missing",
+    "amount_not_representable",
+)
+WITH_METADATA: Final = ("metadata_too_large", "metadata_length", "metadata_characters")
+WRITTEN_IN_A_BATCH: Final = (
+    "refused_by_database",
+    "queue_full",
+    "accept_unknown",
+    "database_unavailable",
+)
+"""What can become of a request on its way to disk."""
+OF_A_BULK: Final = ("field_missing", "field_repeated", "bulk_size", "idempotency_key_misplaced")
+"""What a bulk as a whole can be refused for; all else is said by item."""
+WITH_A_LIST: Final = (
+    "database_unavailable",
+    "query_malformed",
+    "parameter_unknown",
+    "parameter_repeated",
+    "parameter_invalid",
+)
+
+OF_A_MOVE: Final = (LOCATION, PREFERENCE_APPLIED, REPLAYED)
+PAYMENT_PROCESSING: Final = Answer(
+    status=202,
+    description="It is on disk and on its way: `processing`. Read it later, or ask again with "
+    "`Prefer: wait=N`.",
+    type=PaymentView,
+    headers=OF_A_MOVE,
+    links=("payment_id",),
+)
+PAYMENT_MOVED: Final = Answer(
+    status=200,
+    description="The payment, which has come further than `processing`.",
+    type=PaymentView,
+    headers=OF_A_MOVE,
+    links=("payment_id",),
+)
+
+
+def payment(**changes: Any) -> dict[str, Any]:
+    """A payment as an answer shows it, for examples."""
+    return {
+        "id": EXAMPLE_PAYMENT,
+        "status": "succeeded",
+        "status_reason": None,
+        "review": None,
+        "amount": 1999,
+        "capture": "automatic",
+        "capture_before": None,
+        "captured_amount": 1999,
+        "refunded_amount": 0,
+        "refunding_amount": 0,
+        "refundable_amount": 1999,
+        "currency": "EUR",
+        "merchant_reference": "order-1001",
+        "description": None,
+        "metadata": {},
+        "instrument": {"gateway": "stripe"},
+        "next_action": None,
+        "not_after": "2026-11-21T10:25:00.116724Z",
+        "created_at": "2026-11-21T10:10:00.116724Z",
+        "updated_at": "2026-11-21T10:10:00.161207Z",
+        "version": 2,
+        **changes,
+    }
+
+
+def untaken(**changes: Any) -> dict[str, Any]:
+    """A payment of which nothing was captured."""
+    return payment(captured_amount=0, refundable_amount=0, **changes)
+
+
+def refund(**changes: Any) -> dict[str, Any]:
+    """A refund as an answer shows it, for examples."""
+    return {
+        "id": EXAMPLE_REFUND,
+        "payment": EXAMPLE_PAYMENT,
+        "status": "succeeded",
+        "status_reason": None,
+        "review": None,
+        "amount": 1500,
+        "currency": "EUR",
+        "reason": "requested_by_customer",
+        "metadata": {},
+        "created_at": "2026-11-21T10:12:00.500210Z",
+        "updated_at": "2026-11-21T10:12:00.547301Z",
+        **changes,
+    }
+
+
+def card(token: str) -> dict[str, str]:
+    """An instrument of the gateway's test cards."""
+    return {"gateway": "stripe", "token": token}
