@@ -22,6 +22,8 @@ from strongroom.payments.states import Capture
 BULK_BYTES_MAX: Final = 1024 * 1024
 BULK_ITEMS_MAX: Final = 500
 
+_encoder: Final = msgspec.json.Encoder()
+
 _WAIT: Final = re.compile(r"(?:^|[,;\s])wait\s*=\s*(\d{1,6})(?:$|[,;\s])")
 
 
@@ -110,7 +112,7 @@ def _has_more_strings(raw: bytes, body: object) -> bool:
     quotes, so a name more is seen by counting; what counts unequal is read once more, in Python.
     Items that are left unread count as they stand.
     """
-    return raw.count(b'"') != msgspec.json.encode(body).count(b'"')
+    return raw.count(b'"') != _encoder.encode(body).count(b'"')
 
 
 def _each_name_once(pairs: list[tuple[str, object]]) -> None:
