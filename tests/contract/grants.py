@@ -14,7 +14,7 @@ ON_TABLES: Final = {
     ("strongroom_api", "strongroom.merchant_references"): "INSERT SELECT",
     ("strongroom_api", "strongroom.payments"): "INSERT SELECT",
     ("strongroom_api", "strongroom.refund_jobs"): "INSERT SELECT",
-    ("strongroom_api", "strongroom.refunds"): "INSERT SELECT",
+    ("strongroom_api", "strongroom.refunds"): "SELECT",
     ("strongroom_worker", "directory.deployment"): "SELECT",
     ("strongroom_worker", "directory.legal_entities"): "SELECT",
     ("strongroom_worker", "strongroom.attempts"): "INSERT SELECT",
@@ -32,6 +32,9 @@ ON_COLUMNS: Final = {
     ("strongroom_api", "strongroom.payments", "UPDATE"):
         "capture_minor closing closing_reason gateway gateway_account_id instrument_token "
         "next_action refunding_minor return_url status status_reason updated_at version",
+    ("strongroom_api", "strongroom.refunds", "INSERT"):
+        "amount_minor created_at currency digest_salt gateway gateway_account_id gateway_key "
+        "legal_entity_id metadata payment_id reason refund_id status updated_at",
     ("strongroom_worker", "strongroom.attempts", "UPDATE"):
         "calls decline gateway_object_id raw_code settled_at state",
     ("strongroom_worker", "strongroom.idempotency_keys", "SELECT"):

@@ -256,8 +256,7 @@ class Engine:
     # Between the phases.
 
     async def _commit_object_ids(self, items: Sequence[ObjectId]) -> Sequence[bool]:
-        entities = {item.payment.legal_entity_id for item in items}
-        async with writing(self._pool, entities) as connection:
+        async with writing(self._pool, {i.payment.legal_entity_id for i in items}) as connection:
             rows = await connection.fetch(
                 SQL["commit_object_ids"],
                 [item.payment.legal_entity_id for item in items],
