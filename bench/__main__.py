@@ -20,7 +20,16 @@ from bench.measures import QUICK, Lengths, Outcome
 from strongroom.local.errors import LocalError
 
 RESULTS: Final = Path(__file__).resolve().parent / "results"
-NAMES: Final = ("pgbench", "unbatched", "accept", "end_to_end", "settle", "stripe_sdk", "start")
+NAMES: Final = (
+    "pgbench",
+    "unbatched",
+    "accept",
+    "bulk",
+    "end_to_end",
+    "settle",
+    "stripe_sdk",
+    "start",
+)
 WARM_UP_SECONDS: Final = 3.0
 _EXIT_WRONG: Final = 1
 
@@ -44,6 +53,7 @@ class Run:
         for _ in range(lengths.rounds):
             self._do("pgbench", lambda: measures.pgbench_tps(server, lengths))
             self._do("accept", lambda: measures.accept(server, lengths))
+            self._do("bulk", lambda: measures.bulk(server, lengths))
             self._do("end_to_end", lambda: measures.end_to_end(server, lengths))
             self._do("unbatched", lambda: measures.unbatched(server, lengths))
         self._do("settle", lambda: measures.settle(server, lengths))

@@ -11,6 +11,7 @@ UNITS: Final = {
     "accept_rps": "requests/s",
     "accept_p50_ms": "ms",
     "accept_p99_ms": "ms",
+    "bulk_pps": "payments/s, 100 a request",
     "settle_pps": "payments/s",
     "end_to_end_pps": "payments/s",
     "stripe_sdk_pps": "payments/s",
@@ -60,6 +61,7 @@ def targets(figures: Mapping[str, float]) -> list[Target]:
             3.0,
         ),
         Target("accept_rps / pgbench_tps", ratio(figures, "accept_rps", "pgbench_tps"), ">=", 0.9),
+        Target("bulk_pps / pgbench_tps", ratio(figures, "bulk_pps", "pgbench_tps"), ">=", 2.5),
         Target(
             "end_to_end_pps / pgbench_tps",
             ratio(figures, "end_to_end_pps", "pgbench_tps"),

@@ -16,6 +16,8 @@ from strongroom.local.children import api_processes
 from strongroom.local.ports import LOOPBACK
 
 CONNECTIONS: Final = 256
+BULK_PAYMENTS: Final = 100
+BULK_CONNECTIONS: Final = 32
 WORKER: Final = ("bench.sleeping_worker",)
 BACKLOG_MAX: Final = 4000
 UNBATCHED_WRITERS: Final = (4, 16, 32)
@@ -33,6 +35,7 @@ class Lengths:
     pgbench_seconds: float = 4
     warm_up_seconds: float = 2
     accept_seconds: float = 10
+    bulk_seconds: float = 6
     unbatched_seconds: float = 5
     settle_payments: int = 40_000
     sdk_payments: int = 3_000
@@ -44,6 +47,7 @@ QUICK: Final = Lengths(
     pgbench_seconds=2,
     warm_up_seconds=1,
     accept_seconds=3,
+    bulk_seconds=3,
     unbatched_seconds=2,
     settle_payments=20_000,
     sdk_payments=600,
@@ -92,6 +96,20 @@ def accept(server: Server, lengths: Lengths, module: Sequence[str] = API) -> Out
     return Outcome(figures, _details(result) | {"rows_read": reads}, wrong)
 
 
+def bulk(server: Server, lengths: Lengths, module: Sequence[str] = API) -> Outcome:
+    """The API alone, a hundred payments a request."""
+    with server.deployment() as deployment:
+        result, reads, wrong = _accept(
+            server,
+            deployment,
+            lengths.warm_up_seconds,
+            lengths.bulk_seconds,
+            module,
+            bulk=BULK_PAYMENTS,
+        )
+    return Outcome({"bulk_pps": result.rps}, _details(result) | {"rows_read": reads}, wrong)
+
+
 def unbatched(server: Server, lengths: Lengths) -> Outcome:
     """The same server with batches of one: the best of several numbers of writers."""
     found: dict[int, Result] = {}
@@ -122,6 +140,7 @@ def _accept(
     warm_up_seconds: float,
     seconds: float,
     module: Sequence[str] = API,
+    bulk: int | None = None,
 ) -> tuple[Result, dict[str, float], list[str]]:
     with api(deployment.home, module) as (serving, port):
         result = load(
@@ -130,9 +149,10 @@ def _accept(
                 host=LOOPBACK,
                 port=port,
                 api_key_file=str(deployment.api_key_file),
-                connections=CONNECTIONS,
+                connections=CONNECTIONS if bulk is None else BULK_CONNECTIONS,
                 warm_up_seconds=warm_up_seconds,
                 seconds=seconds,
+                bulk=bulk,
                 watched={"api": [one.pid for one in serving], "postgres": [server.pid]},
             ),
         )

@@ -1,7 +1,7 @@
-"""`python -m bench.profile accept|settle`: where the API's or the worker's event loop spends time.
+"""`python -m bench.profile accept|bulk|settle`: where an event loop spends its time.
 
-Runs one measurement with the process under cProfile and prints its costliest functions. The
-profiler itself costs a lot, so only the proportions mean something.
+Runs one measurement with the API, or the worker, under cProfile and prints its costliest
+functions. The profiler itself costs a lot, so only the proportions mean something.
 """
 
 import argparse
@@ -13,7 +13,7 @@ from typing import Final
 
 from bench import sleeping_worker
 from bench.cluster import PLACE, running_server
-from bench.measures import QUICK, accept, settle
+from bench.measures import QUICK, accept, bulk, settle
 
 FILE: Final = PLACE / "profile.out"
 LINES: Final = 45
@@ -24,12 +24,13 @@ def main() -> int:
     if sys.argv[1:2] == ["run"]:
         return _run(sys.argv[2:])
     parser = argparse.ArgumentParser(prog="python -m bench.profile", description=__doc__)
-    parser.add_argument("what", choices=("accept", "settle"))
+    parser.add_argument("what", choices=("accept", "bulk", "settle"))
     parser.add_argument("--sort", default="tottime", choices=("tottime", "cumtime"))
     options = parser.parse_args()
     with running_server() as server:
-        if options.what == "accept":
-            outcome = accept(server, QUICK, ["bench.profile", "run", "strongroom"])
+        if options.what != "settle":
+            measure = accept if options.what == "accept" else bulk
+            outcome = measure(server, QUICK, ["bench.profile", "run", "strongroom"])
         else:
             outcome = settle(server, QUICK, ["bench.profile", "run", "sleeping_worker"])
         print(outcome.figures)
