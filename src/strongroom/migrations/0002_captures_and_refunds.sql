@@ -93,7 +93,7 @@ GRANT UPDATE (capture_minor, capture_before, refunding_minor, refunded_minor)
 -- The version before gives whole rows (p.*) through statements that its sessions keep prepared,
 -- and such a statement fails when its rows get another shape. So it goes on finding, under the name
 -- that it knows, rows of the old shape; this version finds the table in strongroom_next, which
--- stands first in its search path. 0007 brings it home when nobody is left who needs the view.
+-- stands first in its search path. 0008 brings it home when nobody is left who needs the view.
 CREATE SCHEMA strongroom_next;
 GRANT USAGE ON SCHEMA strongroom_next TO strongroom_api, strongroom_worker;
 ALTER TABLE strongroom.payments SET SCHEMA strongroom_next;

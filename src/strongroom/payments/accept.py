@@ -31,6 +31,9 @@ from strongroom.work.batch import (
 SQL: Final = statements("strongroom.payments", "payments.sql")
 WRITERS: Final = 2
 LOST_RACES_MAX: Final = 4
+CAREFUL_BATCHES: Final = 64
+"""After a batch that met a key or a reference of others, so many are claimed row by row. The others
+are written without a look at who holds what, which costs a quarter less."""
 
 
 class Request(Struct, frozen=True, kw_only=True):
@@ -173,6 +176,7 @@ class Acceptor:
             rerun_seconds=rerun_seconds,
         )
         self._flights: dict[UUID, _Flight] = {}
+        self._careful = 0
 
     def start(self) -> None:
         """Starts the writers in the running loop."""
@@ -263,18 +267,27 @@ class Acceptor:
         leader.tell(outcome, error)
 
     async def _flush(self, requests: Sequence[Request]) -> Sequence[Outcome]:
-        """One transaction. Sorted, so that two processes wait for each other in one order."""
-        ordered = sorted(
-            requests, key=lambda r: (r.payment.legal_entity_id.bytes, r.idempotency_key)
-        )
-        entities = {request.payment.legal_entity_id for request in ordered}
-        lost = {r.payment.payment_id for r in ordered if r.replay_only}
+        """One transaction. The statements sort, so that two processes wait in one order."""
+        entities = {request.payment.legal_entity_id for request in requests}
+        lost = {r.payment.payment_id for r in requests if r.replay_only}
+        if self._careful or lost:
+            self._careful = max(0, self._careful - 1)
+        else:
+            try:
+                async with writing(self._pool, entities) as connection:
+                    await connection.execute(SQL["accept_new"], _rows(requests))
+            except asyncpg.UniqueViolationError:
+                # Someone holds a key or a reference; or these are our own, from a run whose
+                # COMMIT went through unheard. Nothing is written; who lost to whom is found now.
+                self._careful = CAREFUL_BATCHES
+            else:
+                return [Created(r.payment) for r in requests]
         for _ in range(LOST_RACES_MAX):
-            claiming = [r for r in ordered if r.payment.payment_id not in lost]
+            claiming = [r for r in requests if r.payment.payment_id not in lost]
             try:
                 async with writing(self._pool, entities) as connection:
                     won = await _claim(connection, claiming)
-                    lookup = [r for r in ordered if r.payment.payment_id not in won]
+                    lookup = [r for r in requests if r.payment.payment_id not in won]
                     others = await _explain_losers(connection, lookup) if lookup else {}
             except _ReferencesLost as race:
                 lost |= race.payment_ids
@@ -298,16 +311,16 @@ async def _claim(connection: Connection, claiming: Sequence[Request]) -> set[UUI
     """Writes what wins its key and its reference; returns the ids of these payments."""
     if not claiming:
         return set()
-    rows = await connection.fetch(SQL["accept"], *_columns(claiming))
+    rows = await connection.fetch(SQL["accept"], _rows(claiming))
     lost = {row["payment_id"] for row in rows if not row["has_reference"]}
     if lost:
         raise _ReferencesLost(lost)
     return {row["payment_id"] for row in rows}
 
 
-def _columns(requests: Sequence[Request]) -> tuple[list[object], ...]:
-    """One array a column of the statement `accept`."""
-    rows = [
+def _rows(requests: Sequence[Request]) -> list[tuple[object, ...]]:
+    """One value of the type new_payment a request."""
+    return [
         (
             p.legal_entity_id,
             p.payment_id,
@@ -320,6 +333,7 @@ def _columns(requests: Sequence[Request]) -> tuple[list[object], ...]:
             p.description,
             json_text(p.metadata) if p.metadata else "{}",
             p.return_url,
+            p.capture,
             p.gateway,
             p.gateway_account_id,
             p.instrument_token,
@@ -327,17 +341,15 @@ def _columns(requests: Sequence[Request]) -> tuple[list[object], ...]:
             p.gateway_key_seed,
             p.digest_salt,
             job_bucket(p),
-            r.run_at,
+            None if r.run_at is p.created_at else r.run_at,
             r.actor,
             r.row_digest,
             r.payload,
             p.created_at,
-            p.capture,
         )
         for r in requests
         for p in (r.payment,)
     ]
-    return tuple(list(column) for column in zip(*rows, strict=True))
 
 
 async def _explain_losers(connection: Connection, losers: Sequence[Request]) -> dict[int, Outcome]:

@@ -1,16 +1,41 @@
+-- accept_new: payments, jobs and events for keys and references that nobody holds, or an error
+-- The main statement runs first, then those before it from the last to the first: what may meet
+-- others comes before what cannot, sorted, so that two processes wait for each other in one order.
+WITH item AS MATERIALIZED (
+  SELECT * FROM unnest($1::new_payment[]) AS item
+), new_event AS (
+  INSERT INTO events (legal_entity_id, payment_id, version, kind, actor, at, row_digest,
+    row_format, payload)
+  SELECT legal_entity_id, payment_id, 1, 'payment.accepted', actor, created_at, row_digest, 2,
+    payload
+  FROM item
+), new_job AS (
+  INSERT INTO jobs (legal_entity_id, payment_id, bucket, run_at)
+  SELECT legal_entity_id, payment_id, bucket, coalesce(run_at, created_at) FROM item
+), new_payment AS (
+  INSERT INTO payments (legal_entity_id, payment_id, version, status, amount_minor, captured_minor,
+    currency, merchant_reference, description, metadata, return_url, gateway, gateway_account_id,
+    instrument_token, attempt_no, not_after, gateway_key_seed, digest_salt, created_at, updated_at,
+    capture)
+  SELECT legal_entity_id, payment_id, 1, status, amount_minor, 0, currency, merchant_reference,
+    description, metadata, return_url, gateway, gateway_account_id, instrument_token, 1, not_after,
+    gateway_key_seed, digest_salt, created_at, created_at, capture
+  FROM item
+), new_reference AS (
+  INSERT INTO merchant_references (legal_entity_id, merchant_reference, payment_id)
+  SELECT legal_entity_id, merchant_reference, payment_id
+  FROM item ORDER BY legal_entity_id, merchant_reference
+)
+INSERT INTO idempotency_keys
+  (legal_entity_id, idempotency_key, operation, fingerprint, payment_id, created_at)
+SELECT legal_entity_id, idempotency_key, 'payments.create', fingerprint, payment_id, created_at
+FROM item ORDER BY legal_entity_id, idempotency_key;
+
 -- accept: claim keys, then references; payment, job and event only for those that won both
 -- Sub-selects where joins would read more easily: a join is planned by guesses about sizes, and one
 -- that was planned while the tables were empty walks them when they are full.
 WITH item AS MATERIALIZED (
-  SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::bytea[], $5::text[], $6::text[],
-    $7::bigint[], $8::text[], $9::text[], $10::jsonb[], $11::text[], $12::text[], $13::uuid[],
-    $14::text[], $15::timestamptz[], $16::bytea[], $17::bytea[], $18::smallint[],
-    $19::timestamptz[], $20::text[], $21::bytea[], $22::bytea[], $23::timestamptz[],
-    $24::text[])
-  AS item (legal_entity_id, payment_id, idempotency_key, fingerprint, merchant_reference, status,
-    amount_minor, currency, description, metadata, return_url, gateway, gateway_account_id,
-    instrument_token, not_after, gateway_key_seed, digest_salt, bucket, run_at, actor, row_digest,
-    payload, created_at, capture)
+  SELECT * FROM unnest($1::new_payment[]) AS item
 ), won_key AS (
   INSERT INTO idempotency_keys AS k
     (legal_entity_id, idempotency_key, operation, fingerprint, payment_id, created_at)
@@ -42,7 +67,7 @@ WITH item AS MATERIALIZED (
   FROM won
 ), new_job AS (
   INSERT INTO jobs (legal_entity_id, payment_id, bucket, run_at)
-  SELECT legal_entity_id, payment_id, bucket, run_at FROM won
+  SELECT legal_entity_id, payment_id, bucket, coalesce(run_at, created_at) FROM won
 ), new_event AS (
   INSERT INTO events (legal_entity_id, payment_id, version, kind, actor, at, row_digest,
     row_format, payload)
