@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from typing import Final, Literal
 from uuid import UUID
 
+from asyncpg.pgproto.pgproto import UUID as DriverUUID  # noqa: N811
+
 Prefix = Literal["ent", "pay", "ref", "key", "gwa", "req"]
 
 ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
@@ -52,7 +54,7 @@ def new_ids(microseconds: int, legal_entity_id: UUID, count: int) -> list[UUID]:
     head = _moment(microseconds) | _VERSION_AND_VARIANT | (legal_entity_id.int & TAG_MASK)
     noise = int.from_bytes(os.urandom(4), "big") >> (32 - _RANDOM_BITS)
     first = noise % ((1 << _RANDOM_BITS) - count)
-    return [UUID(int=head | (first + step) << TAG_BITS) for step in range(count)]
+    return [_uuid(head | (first + step) << TAG_BITS) for step in range(count)]
 
 
 def first_at(microseconds: int) -> UUID:
@@ -65,9 +67,14 @@ def _moment(microseconds: int) -> int:
     return (milliseconds << 80) | (((rest << 12) // 1000) << 64)
 
 
+def _uuid(value: int) -> UUID:
+    """In the database driver's class of UUIDs: made and sent in a sixth of the time."""
+    return DriverUUID(value.to_bytes(16, "big"))
+
+
 def _build(microseconds: int, tag: int) -> UUID:
     noise = int.from_bytes(os.urandom(8), "big") & _RANDOM_B_MASK
-    return UUID(int=_moment(microseconds) | _VERSION_AND_VARIANT | noise | tag)
+    return _uuid(_moment(microseconds) | _VERSION_AND_VARIANT | noise | tag)
 
 
 def tag_of(identifier: UUID) -> int:

@@ -120,10 +120,9 @@ def _result(index: int, end: Accepted | Exception) -> BulkPaymentResult:
             replayed=False,
             problem=problem.as_document(),
         )
-    payment, replayed = end
     return BulkPaymentResult(
         index=index,
-        status=status_of(payment, replayed=replayed),
-        replayed=replayed,
-        payment=view_of(payment),
+        status=status_of(end.payment, replayed=end.replayed),
+        replayed=end.replayed,
+        payment=view_of(end.payment),
     )

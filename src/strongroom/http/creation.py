@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Final, NamedTuple, assert_never
+from typing import Final, assert_never
 from uuid import UUID
+
+from msgspec import Struct
 
 from strongroom.access.api_keys import Credential
 from strongroom.clock import Clock, microseconds_since_epoch
@@ -30,14 +32,14 @@ from strongroom.payments.states import Payment
 SALT_BYTES: Final = 16
 
 
-class Wanted(NamedTuple):
+class Wanted(Struct, frozen=True):
     """A payment that a caller asks for under a key that has been checked."""
 
     idempotency_key: str
     body: bodies.CreatePayment
 
 
-class Accepted(NamedTuple):
+class Accepted(Struct, frozen=True):
     """A payment that is on disk; `replayed`: its key had made it before."""
 
     payment: Payment
@@ -72,12 +74,12 @@ class Creation:
         return _accepted(request, await self._acceptor.accept(request))
 
     async def many(
-        self, credential: Credential, wanted: Sequence[Wanted]
+        self, credential: Credential, wanted: Sequence[Wanted | Problem]
     ) -> list[Accepted | Exception]:
         """Each judged by itself, as if all had come one by one in this moment.
 
-        What `one` would raise for it stands in its place. Raises errors of UNREACHABLE, and has
-        stored nothing then.
+        What `one` would raise for it stands in its place; what is refused already stays as it is.
+        Raises errors of UNREACHABLE, and has stored nothing then.
         """
         accounts = await self._accounts(credential.legal_entity_id, wanted)
         made = self._requests(credential, wanted, accounts)
@@ -86,16 +88,20 @@ class Creation:
         return [_judged(one, next(outcomes)) if isinstance(one, Request) else one for one in made]
 
     async def _accounts(
-        self, legal_entity_id: UUID, wanted: Sequence[Wanted]
+        self, legal_entity_id: UUID, wanted: Sequence[Wanted | Problem]
     ) -> dict[str, Account | None]:
         """By gateway, the account that takes the instruments that are brought."""
-        named = {one.body.instrument.gateway for one in wanted if one.body.instrument is not None}
+        named = {
+            one.body.instrument.gateway
+            for one in wanted
+            if isinstance(one, Wanted) and one.body.instrument is not None
+        }
         return {name: await self._instruments.find(legal_entity_id, name) for name in named}
 
     def _requests(
         self,
         credential: Credential,
-        wanted: Sequence[Wanted],
+        wanted: Sequence[Wanted | Problem],
         accounts: Mapping[str, Account | None],
     ) -> list[Request | Exception]:
         """What is to be written, or why it is refused."""
@@ -104,6 +110,9 @@ class Creation:
         salts = self._random_bytes(SALT_BYTES * len(wanted))
         made: list[Request | Exception] = []
         for place, one in enumerate(wanted):
+            if isinstance(one, Problem):
+                made.append(one)
+                continue
             salt = salts[place * SALT_BYTES : (place + 1) * SALT_BYTES]
             try:
                 made.append(self._request(credential, one, accounts, ids[place], salt, now))
@@ -120,7 +129,7 @@ class Creation:
         salt: bytes,
         now: datetime,
     ) -> Request:
-        key, body = wanted
+        key, body = wanted.idempotency_key, wanted.body
         currency, not_after = bodies.check_create(body, now)
         entity, instrument, account = credential.legal_entity_id, body.instrument, None
         if instrument is not None:

@@ -67,18 +67,18 @@ class PaymentOperations:
         credential = await authorise(self._keys, asked, "payments:write")
         key = bodies.check_idempotency_key(asked.idempotency_key)
         body = bodies.decode(asked, _create_decoder, _CREATE_FIELDS)
-        payment, replayed = await self._creation.one(credential, Wanted(key, body))
+        accepted = await self._creation.one(credential, Wanted(key, body))
         return await payment_reply(
-            asked, payment, self._waiting, replayed=replayed, created=not replayed
+            asked,
+            accepted.payment,
+            self._waiting,
+            replayed=accepted.replayed,
+            created=not accepted.replayed,
         )
 
     async def _bulk(self, asked: Asked) -> Reply:
         credential = await authorise(self._keys, asked, "payments:write")
-        items = read_items(asked)
-        ends = iter(
-            await self._creation.many(credential, [one for one in items if isinstance(one, Wanted)])
-        )
-        return bulk_reply([next(ends) if isinstance(one, Wanted) else one for one in items])
+        return bulk_reply(await self._creation.many(credential, read_items(asked)))
 
     async def _get(self, asked: Asked, payment_text: str) -> Reply:
         credential = await authorise(self._keys, asked, "payments:read")
