@@ -21,6 +21,7 @@ from strongroom.gateways.port import Account, Gateway, Prepared
 from strongroom.payments.engine import Committed, Engine
 from strongroom.payments.refunds import Refund, RefundAnswer, Refunded
 from strongroom.payments.states import Answer, Approved, Attempt, Call, NotSent, Payment
+from strongroom.telemetry.logs import set_up_logs
 
 GATEWAY_SECONDS: Final = 0.005
 
@@ -134,7 +135,7 @@ def run(home_path: Path, tally_file: Path) -> int:
     def gateways(_: Settings) -> dict[str, Gateway]:
         return {"stripe": SleepingGateway()}
 
-    app.set_up_logs()
+    set_up_logs()
     with patch.object(app, "gateways_of", gateways), patch.object(app, "Engine", counting(tally)):
         uvloop.run(app.run_worker(home))
     return 0

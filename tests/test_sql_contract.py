@@ -23,6 +23,8 @@ MONEY_PATH = (
     "payments/engine.sql:read_attempts", "payments/engine.sql:apply",
     "payments/engine.sql:settle_attempts", "payments/engine.sql:commit_object_ids",
     "payments/engine.sql:reschedule", "payments/engine.sql:remove_jobs",
+    "telemetry/open_work.sql:jobs_due", "telemetry/open_work.sql:payments_at_work",
+    "telemetry/open_work.sql:refund_jobs_due", "telemetry/open_work.sql:refunds_at_work",
     "payments/refunds.sql:claim_refunds", "payments/refunds.sql:open_refunds",
     "payments/refunds.sql:settle_refunds", "payments/refunds.sql:reschedule_refunds",
     "payments/refunds.sql:remove_refund_jobs", "payments/refunds.sql:keep_refund_calls",

@@ -2,11 +2,9 @@
 
 import asyncio
 import gc
-import logging
 import os
 import signal
-import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Final, Literal
 
@@ -31,6 +29,7 @@ from strongroom.http.reference.operation import Rooms
 from strongroom.http.refunds import RefundOperations
 from strongroom.http.routes import make_application
 from strongroom.http.server import Server
+from strongroom.http.traffic import Traffic
 from strongroom.http.waiting import Waiting
 from strongroom.ids import BUCKETS
 from strongroom.payments.accept import Acceptor
@@ -40,6 +39,7 @@ from strongroom.payments.reads import read_payments, read_refunds
 from strongroom.payments.refund_engine import RefundDesk
 from strongroom.payments.retention import Retention
 from strongroom.payments.sender import Sender
+from strongroom.telemetry.port import NO_TELEMETRY, NoTelemetry
 from strongroom.work.calls import LEASE_OVER_DEADLINE, Calls
 from strongroom.work.worker import Worker
 
@@ -69,12 +69,17 @@ class Api:
     """The parts of an API process over one pool of its connections."""
 
     def __init__(
-        self, pool: asyncpg.Pool, clock: Clock, mode: Literal["dev", "live"], acceptor: Acceptor
+        self,
+        pool: asyncpg.Pool,
+        clock: Clock,
+        mode: Literal["dev", "live"],
+        acceptor: Acceptor,
+        telemetry: NoTelemetry = NO_TELEMETRY,
     ) -> None:
         self._keys, self._acceptor = ApiKeys(pool, mode), acceptor
         self._waiting = Waiting(partial(read_payments, pool), lambda payment: payment.payment_id)
         self._refund_waiting = Waiting(partial(read_refunds, pool), lambda refund: refund.refund_id)
-        self._commander = Commander(pool)
+        self._commander = Commander(pool, telemetry)
         instruments = Instruments(Accounts(pool), AMOUNT_RULES)
         self.health = Health(pool)
         self.operations = PaymentOperations(
@@ -130,9 +135,28 @@ class Api:
         await self._keys.close()
 
 
-async def serve_api(home: Home, host: str, port: int) -> None:
+def telemetry_of(
+    settings: Settings, clock: Clock, service: str, metrics_port: int | None
+) -> NoTelemetry:
+    """What the settings ask for; what is not asked for is not even loaded."""
+    if not settings.telemetry:
+        return NO_TELEMETRY
+    from strongroom.telemetry.reporting import Telemetry
+
+    traces = None
+    if settings.traces_url is not None:
+        from strongroom.telemetry.traces import Traces
+
+        one_in = settings.traces_one_in
+        traces = Traces(settings.traces_url, one_in=one_in, service=service, clock=clock)
+    deadline_seconds = settings.gateway_deadline_seconds
+    return Telemetry(clock, deadline_seconds=deadline_seconds, port=metrics_port, traces=traces)
+
+
+async def serve_api(home: Home, host: str, port: int, metrics_port: int | None = None) -> None:
     """Runs the API until SIGTERM or SIGINT, then finishes what it took in.
 
+    `metrics_port`, on loopback, is where this process tells of itself.
     Raises ConfigurationError when the home or the database does not fit.
     """
     settings = home.settings()
@@ -145,15 +169,27 @@ async def serve_api(home: Home, host: str, port: int) -> None:
     await check_mode(pool, settings.mode)
     await check_schema(pool)
     await check_workers(pool)
-    acceptor = Acceptor(pool, writers=settings.accept_writers, batch_max=settings.accept_batch_max)
-    api = Api(pool, clock, settings.mode, acceptor)
+    telemetry = telemetry_of(settings, clock, "strongroom-api", metrics_port)
+    acceptor = Acceptor(
+        pool,
+        writers=settings.accept_writers,
+        batch_max=settings.accept_batch_max,
+        telemetry=telemetry,
+    )
+    api = Api(pool, clock, settings.mode, acceptor, telemetry)
     server = Server(
-        api.front_door,
+        Traffic(
+            api.front_door,
+            telemetry,
+            front_paths=api.front_door.paths,
+            trusts_callers=settings.traces_trust_callers,
+        ),
         host,
         port,
         on_ready=lambda: log.info("api_ready", host=host, port=port, mode=settings.mode),
     )
     api.start()
+    telemetry.start()
     _calm_collector()
     stopping = _stop_signals()
     serving = asyncio.create_task(server.listen())
@@ -164,13 +200,17 @@ async def serve_api(home: Home, host: str, port: int) -> None:
     server.stop()
     await serving
     await api.drain()
+    await telemetry.close()
     await pool.close()
     log.info("api_stopped")
 
 
-async def run_worker(home: Home, buckets: range = range(BUCKETS)) -> None:
+async def run_worker(
+    home: Home, buckets: range = range(BUCKETS), metrics_port: int | None = None
+) -> None:
     """Runs a worker until SIGTERM or SIGINT, then finishes what it claimed.
 
+    `metrics_port`, on loopback, is where this process tells of itself.
     Raises ConfigurationError when the home or the database does not fit.
     """
     settings = home.settings()
@@ -182,27 +222,14 @@ async def run_worker(home: Home, buckets: range = range(BUCKETS)) -> None:
     )
     await check_mode(pool, settings.mode)
     await check_schema(pool)
-    gateways = gateways_of(settings)
-    accounts, deadline = Accounts(pool), settings.gateway_deadline
-    lease = deadline * LEASE_OVER_DEADLINE
-    engine = Engine(pool, clock, gateways, actor="worker", lease=lease, buckets=buckets)
-    calls, refund_calls = Calls(clock, deadline), Calls(clock, deadline)
-    refunds = RefundDesk(
-        pool, gateways, accounts, refund_calls, actor="worker", lease=lease, buckets=buckets
-    )
-    workers: list[Worker[Any]] = [
-        Worker(
-            Sender(engine, gateways, accounts, calls),
-            calls,
-            in_flight_max=settings.worker_in_flight_max,
-        ),
-        Worker(
-            refunds,
-            refund_calls,
-            in_flight_max=REFUNDS_IN_FLIGHT_MAX,
-            claim_max=REFUNDS_CLAIMED_MAX,
-        ),
-    ]
+    telemetry = telemetry_of(settings, clock, "strongroom-worker", metrics_port)
+    gateways = {
+        name: telemetry.watched_gateway(name, gateway)
+        for name, gateway in gateways_of(settings).items()
+    }
+    telemetry.read_open_work(pool, buckets)
+    workers = _workers(pool, clock, gateways, settings, buckets, telemetry)
+    telemetry.start()
     _calm_collector()
     stopping = _stop_signals()
     running = asyncio.create_task(_run_all(workers))
@@ -218,8 +245,50 @@ async def run_worker(home: Home, buckets: range = range(BUCKETS)) -> None:
     await asyncio.gather(retention, return_exceptions=True)
     for gateway in gateways.values():
         await gateway.close()
+    await telemetry.close()
     await pool.close()
     log.info("worker_stopped")
+
+
+def _workers(
+    pool: asyncpg.Pool,
+    clock: Clock,
+    gateways: Mapping[str, Gateway],
+    settings: Settings,
+    buckets: Sequence[int],
+    telemetry: NoTelemetry,
+) -> list[Worker[Any]]:
+    """One worker for each lane: payments, and refunds."""
+    accounts, deadline = Accounts(pool), settings.gateway_deadline
+    lease, in_flight_max = deadline * LEASE_OVER_DEADLINE, settings.worker_in_flight_max
+    calls, refund_calls = Calls(clock, deadline), Calls(clock, deadline)
+    engine = Engine(
+        pool, clock, gateways, actor="worker", lease=lease, buckets=buckets, telemetry=telemetry
+    )
+    payments = Sender(engine, gateways, accounts, calls)
+    refunds = RefundDesk(
+        pool,
+        gateways,
+        accounts,
+        refund_calls,
+        actor="worker",
+        lease=lease,
+        buckets=buckets,
+        telemetry=telemetry,
+    )
+    return [
+        Worker(
+            telemetry.watched_desk("payments", payments, in_flight_max),
+            calls,
+            in_flight_max=in_flight_max,
+        ),
+        Worker(
+            telemetry.watched_desk("refunds", refunds, REFUNDS_IN_FLIGHT_MAX),
+            refund_calls,
+            in_flight_max=REFUNDS_IN_FLIGHT_MAX,
+            claim_max=REFUNDS_CLAIMED_MAX,
+        ),
+    ]
 
 
 async def _run_all(workers: Sequence[Worker[Any]]) -> None:
@@ -252,28 +321,3 @@ def refuse_root(settings: Settings) -> None:
     """Live processes do not run as uid 0. Raises ConfigurationError."""
     if settings.mode == "live" and os.geteuid() == 0:
         raise ConfigurationError("live mode does not run as root: use a user of its own.")
-
-
-class _LibraryLogs(logging.Handler):
-    """What libraries warn of, without their words: those may hold what a caller sent."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Says which library, and where in it."""
-        where = f"{record.filename}:{record.lineno}"
-        log.log(record.levelno, "library_log", logger=record.name, where=where)
-
-
-def set_up_logs() -> None:
-    """JSON lines on stderr; only what the code names, never bodies or headers."""
-    logging.basicConfig(handlers=[_LibraryLogs()], level=logging.WARNING, force=True)
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
-        wrapper_class=structlog.make_filtering_bound_logger(20),
-        cache_logger_on_first_use=True,
-    )

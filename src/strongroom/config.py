@@ -8,6 +8,7 @@ import os
 from datetime import timedelta
 from pathlib import Path
 from typing import Final, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Struct
@@ -32,6 +33,21 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     accept_writers: int = 1
     accept_batch_max: int = 512
     worker_in_flight_max: int = 1024
+    telemetry: bool = True
+    """Metrics and traces; logs and request ids are always there."""
+    traces_url: str | None = None
+    """Where a collector takes spans by OTLP over HTTP, as `http://127.0.0.1:4318/v1/traces`."""
+    traces_one_in: int = 1000
+    """One in so many payments is traced."""
+    traces_trust_callers: bool = False
+    """Whether a caller's `traceparent` decides that its request is traced, in its own trace."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for what no process could work with."""
+        if self.traces_one_in < 1:
+            raise ValueError("traces_one_in must be at least 1")
+        if self.traces_url is not None and not _is_private(self.traces_url):
+            raise ValueError("traces_url must be https, or http on loopback")
 
     @property
     def gateway_deadline(self) -> timedelta:
@@ -88,6 +104,15 @@ class Home:
         file = self.secrets / name
         _replace(file, text.encode() + b"\n", SECRET_MODE)
         return file
+
+
+def _is_private(url: str) -> bool:
+    """Whether nobody in between can read what is sent there."""
+    parts = urlsplit(url)
+    loopback = parts.hostname in ("127.0.0.1", "::1", "localhost")
+    return bool(parts.hostname) and (
+        parts.scheme == "https" or (parts.scheme == "http" and loopback)
+    )
 
 
 def _replace(file: Path, content: bytes, mode: int) -> None:

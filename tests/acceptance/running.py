@@ -39,6 +39,7 @@ class Running(Struct, frozen=True, kw_only=True):
     knob_token: str
     postgres_url_file: str
     pids: dict[str, int]
+    metrics_urls: dict[str, str]
 
     @property
     def owner_url(self) -> str:

@@ -10,6 +10,7 @@ import pytest
 from strongroom.http import server
 from strongroom.http.exchange import Reply
 from strongroom.http.front_door import Receive, Scope, Send, write_reply
+from strongroom.http.traffic import Traffic
 from strongroom.local.ports import LOOPBACK, free_ports
 
 SECONDS_MAX = 5
@@ -24,7 +25,7 @@ async def serving() -> AsyncIterator[int]:
     """The port of a server that answers every request with 200."""
     port = free_ports(1)
     ready = asyncio.Event()
-    running = server.Server(hello, LOOPBACK, port, on_ready=ready.set)
+    running = server.Server(Traffic(hello), LOOPBACK, port, on_ready=ready.set)
     task = asyncio.create_task(running.listen())
     try:
         async with asyncio.timeout(SECONDS_MAX):
@@ -68,6 +69,7 @@ async def test_what_is_not_http_is_a_problem_document(request_bytes: bytes) -> N
     assert first == b"HTTP/1.1 400 Bad Request"
     assert headers[b"content-type"] == b"application/problem+json"
     assert headers[b"connection"] == b"close"
+    assert headers[b"x-request-id"].startswith(b"req_")
     assert headers[b"x-content-type-options"] == b"nosniff"
     assert json.loads(body)["code"] == "request_malformed"
 
@@ -79,9 +81,11 @@ async def test_a_connection_too_many_is_told_when_to_come_again(
     async with serving() as port:
         assert (await exchange(port, ONE))[0] == b"HTTP/1.1 200 OK"
         _, first = await asyncio.open_connection(LOOPBACK, port)
-        status, headers, body = await exchange(port, ONE)
+        asking = ONE.replace(b"Host: x", b"Host: x\r\nX-Request-Id: mine")
+        status, headers, body = await exchange(port, asking)
         assert status.startswith(b"HTTP/1.1 503 ")
         assert headers[b"retry-after"] == b"1"
+        assert headers[b"x-request-id"] == b"mine"
         assert json.loads(body)["code"] == "too_many_connections"
         assert json.loads(body)["retry_safe"] is True
         first.close()

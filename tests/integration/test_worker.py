@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 
 from strongroom.database import connect_pool
 from strongroom.gateways.port import Account
+from strongroom.ids import to_text
 from strongroom.payments.accept import ReferenceTaken
 from strongroom.payments.states import (
     Answer,
@@ -118,7 +119,7 @@ async def test_a_poisonous_payment_is_set_aside_while_others_go_on(shop, poison)
 async def aside(logged, one: Payment) -> bool:
     """Whether the worker said that it has set this payment aside."""
     named = [line["ids"] for line in logged if line["event"] == "set_aside"]
-    return [str(one.payment_id)] in named
+    return [to_text("pay", one.payment_id)] in named
 
 
 async def test_the_engine_sets_aside_what_is_due_first_and_does_nothing_for_it(shop):

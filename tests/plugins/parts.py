@@ -109,6 +109,7 @@ PROBES: dict[str, Probe] = {
     "localstripe": _localstripe,
     "make": _on_path("make"),
     "openssl": _on_path("openssl"),
+    "promtool": _on_path("promtool"),
     "procfs": lambda: Path("/proc/self/status").exists(),
     "python-for-everybody": lambda: python_for_everybody() is not None,
     "root": lambda: os.geteuid() == 0,

@@ -89,7 +89,11 @@ def _add_processes(add, commands) -> None:  # type: ignore[no-untyped-def]
     api = add(commands, "api", "run the API", _api)
     api.add_argument("--host", default="127.0.0.1")
     api.add_argument("--port", type=int, default=PORT_DEFAULT)
-    add(commands, "worker", "run a worker", _worker)
+    worker = add(commands, "worker", "run a worker", _worker)
+    for process in (api, worker):
+        process.add_argument(
+            "--metrics-port", type=int, help="serve metrics here, on loopback (default: not at all)"
+        )
 
 
 def _add_directory(add, group) -> None:  # type: ignore[no-untyped-def]
@@ -163,24 +167,26 @@ def _migrate(options: argparse.Namespace) -> int:
 def _api(options: argparse.Namespace) -> int:
     import uvloop
 
-    from strongroom.app import refuse_root, serve_api, set_up_logs
+    from strongroom.app import refuse_root, serve_api
+    from strongroom.telemetry.logs import set_up_logs
 
     set_up_logs()
     home = Home(options.home)
     refuse_root(home.settings())
-    uvloop.run(serve_api(home, options.host, options.port))
+    uvloop.run(serve_api(home, options.host, options.port, options.metrics_port))
     return 0
 
 
 def _worker(options: argparse.Namespace) -> int:
     import uvloop
 
-    from strongroom.app import refuse_root, run_worker, set_up_logs
+    from strongroom.app import refuse_root, run_worker
+    from strongroom.telemetry.logs import set_up_logs
 
     set_up_logs()
     home = Home(options.home)
     refuse_root(home.settings())
-    uvloop.run(run_worker(home))
+    uvloop.run(run_worker(home, metrics_port=options.metrics_port))
     return 0
 
 

@@ -46,6 +46,11 @@ class FrontDoor:
         }
         """By path, what answers a POST, and how large its body may be."""
 
+    @property
+    def paths(self) -> frozenset[str]:
+        """What is answered here."""
+        return frozenset(self._here)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
         if (

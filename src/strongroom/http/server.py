@@ -16,6 +16,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from strongroom.errors import Invalid, Unavailable
 from strongroom.http.exchange import Reply, problem_reply
 from strongroom.http.front_door import FIXED_HEADERS, Receive, Scope, Send, write_reply
+from strongroom.http.traffic import Traffic
+from strongroom.telemetry.request_ids import HEADER, new_request_id
 
 HEAD_BYTES_MAX: Final = 64 * 1024
 HEAD_SECONDS_MAX: Final = 10.0
@@ -56,7 +58,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._patience.cancel()
             self._patience = None
         full = max(len(self.connections), len(self.tasks)) > CONNECTIONS_MAX
-        self.app = _refuse if full else self._application
+        self.app = _refusing(self._application) if full else self._application
         super().on_headers_complete()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - the parser's words
@@ -66,6 +68,7 @@ class BoundedProtocol(HttpToolsProtocol):
             (b"content-type", reply.content_type.encode()),
             (b"content-length", b"%d" % len(reply.body)),
             (b"connection", b"close"),
+            (HEADER, new_request_id()),
             *FIXED_HEADERS,
         ]
         lines = b"".join(b"%b: %b\r\n" % header for header in headers)
@@ -89,6 +92,11 @@ class BoundedProtocol(HttpToolsProtocol):
     def _too_slow(self) -> None:
         self._patience = None
         self.transport.close()
+
+
+def _refusing(application: Any) -> Any:
+    """What refuses a request, with whatever lies around the application."""
+    return application.around(_refuse) if isinstance(application, Traffic) else _refuse
 
 
 async def _refuse(_scope: Scope, _receive: Receive, send: Send) -> None:

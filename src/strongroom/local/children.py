@@ -72,10 +72,21 @@ def api_processes() -> int:
     return min(API_PROCESSES_MAX, os.cpu_count() or 1)
 
 
-def api_child(home: Path, port: int, number: int) -> Child:
+def api_name(number: int) -> str:
+    """The name of API process `number` (from 1)."""
+    return "api" if number == 1 else f"api-{number}"
+
+
+def worker_name(number: int, count: int) -> str:
+    """The name of worker `number` (from 1) of `count`."""
+    return "worker" if count == 1 else f"worker-{number}"
+
+
+def api_child(home: Path, port: int, number: int, metrics_port: int) -> Child:
     """API process `number` (from 1) on 127.0.0.1:`port`; ready when GET /readyz says 200.
 
-    Several share the port; the kernel spreads the connections over them.
+    Several share the port; the kernel spreads the connections over them. Each tells of itself on a
+    port of its own.
     """
 
     async def is_ready(_: Started) -> bool:
@@ -83,16 +94,19 @@ def api_child(home: Path, port: int, number: int) -> Child:
 
     return _program(
         home,
-        "api" if number == 1 else f"api-{number}",
-        ["strongroom", "api", "--home", str(home), "--port", str(port)],
+        api_name(number),
+        [
+            *("strongroom", "api", "--home", str(home), "--port", str(port)),
+            *("--metrics-port", str(metrics_port)),
+        ],
         is_ready=is_ready,
     )
 
 
-def worker_child(home: Path, number: int, count: int) -> Child:
-    """Worker `number` (from 1) of `count`; it has no address, so it is ready when it runs."""
-    name = "worker" if count == 1 else f"worker-{number}"
-    return _program(home, name, ["strongroom", "worker", "--home", str(home)])
+def worker_child(home: Path, number: int, count: int, metrics_port: int) -> Child:
+    """Worker `number` (from 1) of `count`; nobody waits for it, so it is ready when it runs."""
+    arguments = ["--home", str(home), "--metrics-port", str(metrics_port)]
+    return _program(home, worker_name(number, count), ["strongroom", "worker", *arguments])
 
 
 def stripe_key_file(home: Path) -> Path:

@@ -36,6 +36,7 @@ class Running:
     knob_token: str
     postgres_url_file: Path
     pids: dict[str, int]
+    metrics_urls: dict[str, str]
 
 
 def ready_line(running: Running) -> str:
@@ -48,6 +49,7 @@ def ready_line(running: Running) -> str:
         "knob_token": running.knob_token,
         "postgres_url_file": str(running.postgres_url_file),
         "pids": running.pids,
+        "metrics_urls": running.metrics_urls,
     }
     return f"ready {json.dumps(facts)}"
 
@@ -55,6 +57,9 @@ def ready_line(running: Running) -> str:
 def screen(running: Running) -> str:
     """Addresses, a command that pays, test cards, and where to look; no secret stands in it."""
     command = _strongroom()
+    metrics = "\n                 ".join(
+        f"{url}   ({name})" for name, url in running.metrics_urls.items()
+    )
     cards = "\n".join(f"    {token:<42}{what}" for token, what in _CARDS)
     return f"""
   Strongroom is up, in development mode: no real money, nothing leaves this machine.
@@ -76,6 +81,7 @@ def screen(running: Running) -> str:
 {cards}
 
   Logs           {running.home / "logs"}
+  Metrics        {metrics}
   Stop           Ctrl-C
 """
 

@@ -17,7 +17,8 @@ from strongroom.local.leftovers import clear_strays
 from strongroom.local.ports import LOOPBACK, free_ports, port_is_free
 from strongroom.local.postgres import Cluster
 from strongroom.local.ready_screen import Running, ready_line, screen
-from strongroom.local.supervisor import Supervisor
+from strongroom.local.supervisor import Child, Supervisor
+from strongroom.local.targets import write_targets
 
 PORT_HIGHEST = 65_534  # the next one is the stand-in's
 WORKERS_MAX = 16
@@ -83,9 +84,9 @@ def up(options: UpOptions) -> int:
             # Before the ports are looked at: a stray of an earlier start may hold them.
             if strays := clear_strays(home):
                 progress.tell(f"Ended {strays} processes that an earlier start had left")
-            api_port, stripe_port = _ports(options)
+            ports = _ports(options)
             cluster = None if options.database_url else _prepare_postgres(home, progress)
-            asyncio.run(_supervise(options, home, cluster, (api_port, stripe_port), progress))
+            asyncio.run(_supervise(options, home, cluster, ports, progress))
         finally:
             lock.release()
     except LocalError as problem:
@@ -96,21 +97,41 @@ def up(options: UpOptions) -> int:
     return _EXIT_OK
 
 
-def _ports(options: UpOptions) -> tuple[int, int]:
+@dataclass(frozen=True, slots=True)
+class _Ports:
+    """Where everything listens; `metrics` by the name of the process that tells of itself there."""
+
+    api: int
+    stripe: int
+    metrics: dict[str, int]
+
+
+def _ports(options: UpOptions) -> _Ports:
     if not 0 <= options.port <= PORT_HIGHEST:
         raise LocalError(f"--port must be between 0 and {PORT_HIGHEST}")
     if not 1 <= options.workers <= WORKERS_MAX:
         raise LocalError(f"--workers must be between 1 and {WORKERS_MAX}")
+    count = options.workers
+    telling = [
+        *(children.api_name(number + 1) for number in range(children.api_processes())),
+        *(children.worker_name(number + 1, count) for number in range(count)),
+    ]
+    # Where metrics are served is told, never agreed on beforehand, so any ports will do.
     if options.port == 0:
-        first = free_ports(2)
-        return first, first + 1
+        first = free_ports(2 + len(telling))
+        return _Ports(first, first + 1, _numbered(telling, first + 2))
     for port, owner in ((options.port, "the API"), (options.port + 1, "the Stripe stand-in")):
         if not port_is_free(port):
             raise LocalError(
                 f"port {port} of {LOOPBACK}, meant for {owner}, is taken or not allowed: "
                 "choose another by --port N (N and N+1 are used), or --port 0 for any"
             )
-    return options.port, options.port + 1
+    metrics = _numbered(telling, free_ports(len(telling)))
+    return _Ports(options.port, options.port + 1, metrics)
+
+
+def _numbered(names: list[str], first: int) -> dict[str, int]:
+    return dict(zip(names, range(first, first + len(names)), strict=True))
 
 
 def _prepare_postgres(home: Path, progress: _Progress) -> Cluster:
@@ -127,7 +148,7 @@ async def _supervise(
     options: UpOptions,
     home: Path,
     cluster: Cluster | None,
-    ports: tuple[int, int],
+    ports: _Ports,
     progress: _Progress,
 ) -> None:
     async with Supervisor(progress.tell) as supervisor:
@@ -143,17 +164,16 @@ async def _start_all(
     options: UpOptions,
     home: Path,
     cluster: Cluster | None,
-    ports: tuple[int, int],
+    ports: _Ports,
     progress: _Progress,
 ) -> None:
     begun = time.monotonic()
-    api_port, stripe_port = ports
     keep_secret(children.stripe_key_file(home), prefix="sk_test_")
     knob_token = keep_secret(children.knob_token_file(home))
     # The stand-in starts beside everything else: nothing needs it before the worker.
     stand_in = asyncio.create_task(
         progress.timing(
-            "Stripe stand-in started", supervisor.start(children.stand_in_child(home, stripe_port))
+            "Stripe stand-in started", supervisor.start(children.stand_in_child(home, ports.stripe))
         )
     )
     # A failure of something else comes first, and is the one to be told.
@@ -170,32 +190,49 @@ async def _start_all(
     write_atomically(postgres_url_file, owner_url + "\n")
     with progress.timed("Schema, roles and keys ready"), _plain_refusals(options.database_url):
         deployment = await prepare_dev(
-            home, owner_url, children.http_url(stripe_port), children.http_url(api_port)
+            home, owner_url, children.http_url(ports.stripe), children.http_url(ports.api)
         )
-    apis = [
-        children.api_child(home, api_port, number + 1) for number in range(children.api_processes())
-    ]
-    count = options.workers
-    workers = [children.worker_child(home, number + 1, count) for number in range(count)]
     await asyncio.gather(
         stand_in,
-        progress.timing("API and worker started", supervisor.start(*apis, *workers)),
+        progress.timing(
+            "API and worker started", supervisor.start(*_processes(home, ports, options.workers))
+        ),
     )
     progress.done("Ready", time.monotonic() - begun)
     _print_ready(
         Running(
             home=home,
-            api_url=children.http_url(api_port),
+            api_url=children.http_url(ports.api),
             api_key=deployment.api_key,
             api_key_file=deployment.api_key_file,
             legal_entity=deployment.legal_entity,
-            stripe_url=children.http_url(stripe_port),
+            stripe_url=children.http_url(ports.stripe),
             knob_token=knob_token,
             postgres_url_file=postgres_url_file,
             pids=supervisor.pids() | {"supervisor": os.getpid()},
+            metrics_urls={
+                name: children.http_url(port) + "/metrics" for name, port in ports.metrics.items()
+            },
         ),
         options.quiet,
     )
+
+
+def _processes(home: Path, ports: _Ports, workers: int) -> list[Child]:
+    """The API's processes and the workers; their metrics are listed in a file for Prometheus."""
+    write_targets(home, ports.metrics)
+    return [
+        *(
+            children.api_child(home, ports.api, number, ports.metrics[children.api_name(number)])
+            for number in range(1, children.api_processes() + 1)
+        ),
+        *(
+            children.worker_child(
+                home, number, workers, ports.metrics[children.worker_name(number, workers)]
+            )
+            for number in range(1, workers + 1)
+        ),
+    ]
 
 
 async def _start_database(

@@ -18,6 +18,7 @@ from strongroom.database import Connection, statements, writing
 from strongroom.errors import InvariantBroken
 from strongroom.payments.rows import job_bucket, json_text, payment_of
 from strongroom.payments.states import Payment
+from strongroom.telemetry.port import NO_TELEMETRY, NoTelemetry
 from strongroom.work.batch import (
     BATCH_MAX,
     QUEUE_MAX,
@@ -164,8 +165,10 @@ class Acceptor:
         queue_max: int = QUEUE_MAX,
         share_max: int = SHARE_MAX,
         rerun_seconds: float = RERUN_SECONDS,
+        telemetry: NoTelemetry = NO_TELEMETRY,
     ) -> None:
         self._pool = pool
+        self._telemetry = telemetry
         self._batcher: Batcher[Request, Outcome] = Batcher(
             self._flush,
             owner=lambda request: request.payment.legal_entity_id,
@@ -174,6 +177,7 @@ class Acceptor:
             queue_max=queue_max,
             share_max=share_max,
             rerun_seconds=rerun_seconds,
+            telemetry=telemetry.batch("accept"),
         )
         self._flights: dict[UUID, _Flight] = {}
         self._careful = 0
@@ -251,6 +255,7 @@ class Acceptor:
     def _depart(self, flight: _Flight, leader: _Leader) -> None:
         """From now on others with its key or its reference meet it."""
         payment = leader.request.payment
+        self._telemetry.payment_taken_in(payment.payment_id)
         self._flights[payment.legal_entity_id] = flight
         flight.keys[leader.request.idempotency_key] = leader
         flight.references.setdefault(payment.merchant_reference, leader)

@@ -21,6 +21,7 @@ from strongroom.payments.refunds import Refund, RefundReason, refund_asked
 from strongroom.payments.rows import Row, job_bucket, json_text, payment_of, refund_of
 from strongroom.payments.states import Command, NotPossible, Payment, Schedule
 from strongroom.payments.waves import in_waves
+from strongroom.telemetry.port import NO_TELEMETRY, NoTelemetry
 from strongroom.work.batch import Batcher
 
 SQL: Final = statements("strongroom.payments", "commands.sql")
@@ -98,10 +99,13 @@ class _Change(Struct, frozen=True):
 class Commander:
     """The way of commands to disk, for one process."""
 
-    def __init__(self, pool: asyncpg.Pool) -> None:
+    def __init__(self, pool: asyncpg.Pool, telemetry: NoTelemetry = NO_TELEMETRY) -> None:
         self._pool = pool
         self._batcher: Batcher[Order, Outcome] = Batcher(
-            self._flush, owner=lambda order: order.legal_entity_id, batch_max=BATCH_MAX
+            self._flush,
+            owner=lambda order: order.legal_entity_id,
+            batch_max=BATCH_MAX,
+            telemetry=telemetry.batch("commands"),
         )
 
     def start(self) -> None:

@@ -44,6 +44,7 @@ from strongroom.payments.states import (
     Send,
 )
 from strongroom.payments.waves import in_waves
+from strongroom.telemetry.port import NO_TELEMETRY, NoTelemetry
 from strongroom.work.batch import Batcher
 
 SQL: Final = statements("strongroom.payments", "engine.sql")
@@ -107,6 +108,7 @@ class Engine:
         actor: str,
         lease: timedelta,
         buckets: Sequence[int],
+        telemetry: NoTelemetry = NO_TELEMETRY,
     ) -> None:
         self._pool = pool
         self._clock = clock
@@ -119,9 +121,12 @@ class Engine:
             owner=lambda s: s.payment.legal_entity_id,
             rerun_seconds=SETTLE_RERUN_SECONDS,
             writers=1,
+            telemetry=telemetry.batch("settle"),
         )
         self._object_ids: Batcher[ObjectId, bool] = Batcher(
-            self._commit_object_ids, owner=lambda o: o.payment.legal_entity_id
+            self._commit_object_ids,
+            owner=lambda o: o.payment.legal_entity_id,
+            telemetry=telemetry.batch("object_ids"),
         )
 
     def start(self) -> None:
@@ -145,13 +150,9 @@ class Engine:
         self, claimed: Claimed, object_id: str, call: Call
     ) -> asyncio.Future[bool]:
         """Commits the id; False when the payment does not want to be sent any more."""
+        payment, number = claimed.payment, claimed.attempt.attempt_no
         return self._object_ids.submit(
-            ObjectId(
-                payment=claimed.payment,
-                attempt_no=claimed.attempt.attempt_no,
-                object_id=object_id,
-                call=call,
-            )
+            ObjectId(payment=payment, attempt_no=number, object_id=object_id, call=call)
         )
 
     # Phase one.
@@ -215,14 +216,9 @@ class Engine:
             if isinstance(effect, AtGateway):
                 if attempt is None:
                     raise InvariantBroken("an effect at a gateway needs an attempt")
+                one, tries, lease = decision.payment, job["tries"], job["lease"]
                 claimed.append(
-                    Claimed(
-                        payment=decision.payment,
-                        attempt=attempt,
-                        effect=effect,
-                        tries=job["tries"],
-                        lease=job["lease"],
-                    )
+                    Claimed(payment=one, attempt=attempt, effect=effect, tries=tries, lease=lease)
                 )
         lost = await self._write(connection, verdicts, now)
         if lost:

@@ -17,6 +17,7 @@ from strongroom.database import Connection, see, statements, writing
 from strongroom.errors import InvariantBroken
 from strongroom.gateways.accounts import Accounts
 from strongroom.gateways.port import Account, Gateway
+from strongroom.ids import Prefix
 from strongroom.payments.journal import changes_payload, refund_summary
 from strongroom.payments.refunds import (
     Refund,
@@ -30,6 +31,7 @@ from strongroom.payments.refunds import (
 from strongroom.payments.rows import attempt_of, ids_of, json_text, payment_of, refund_of
 from strongroom.payments.states import Call, Look, Open, Rest, Schedule, Send, Unknown
 from strongroom.payments.waves import in_waves
+from strongroom.telemetry.port import NO_TELEMETRY, NoTelemetry
 from strongroom.work.batch import Batcher
 from strongroom.work.calls import Calls
 
@@ -61,6 +63,8 @@ class _Settlement(Struct, frozen=True, kw_only=True, eq=False):
 class RefundDesk:
     """Claims refunds, asks gateways for them, and settles what these answer."""
 
+    prefix: Prefix = "ref"
+
     def __init__(
         self,
         pool: asyncpg.Pool,
@@ -71,6 +75,7 @@ class RefundDesk:
         actor: str,
         lease: timedelta,
         buckets: Sequence[int],
+        telemetry: NoTelemetry = NO_TELEMETRY,
     ) -> None:
         self._pool = pool
         self._gateways = gateways
@@ -80,11 +85,12 @@ class RefundDesk:
         self._actor = actor
         self._lease = lease
         self._buckets = list(buckets)
-        self._settler: Batcher[_Settlement, RefundEffect] = Batcher(
+        self._settler: Batcher[_Settlement, RefundDecision] = Batcher(
             self._settle,
             owner=lambda s: s.refund.legal_entity_id,
             rerun_seconds=SETTLE_RERUN_SECONDS,
             writers=1,
+            telemetry=telemetry.batch("settle_refunds"),
         )
 
     def start(self) -> None:
@@ -186,9 +192,10 @@ class RefundDesk:
         while isinstance(going, Send | Look) and self._calls.has_time(lease_ends):
             answered = await self._call(going, account, gateway, claimed)
             claimed = replace(claimed, first=False)
-            going = await self._settler.submit(
+            decided = await self._settler.submit(
                 _Settlement(refund=refund, answered=answered, lease=claimed.lease)
             )
+            going = decided.effect
 
     async def _call(
         self, effect: Send | Look, account: Account, gateway: Gateway, claimed: ClaimedRefund
@@ -209,22 +216,22 @@ class RefundDesk:
         answer, call = await self._calls.listen(ask(account, refund), silence, "refund", late)
         return answered(answer, call)
 
-    async def _settle(self, items: Sequence[_Settlement]) -> Sequence[RefundEffect]:
+    async def _settle(self, items: Sequence[_Settlement]) -> Sequence[RefundDecision]:
         """One transaction; answers for refunds of one payment go one after the other."""
         now = self._clock.now()
-        effects: dict[int, RefundEffect] = {}
+        done: dict[int, RefundDecision] = {}
         entities = {item.refund.legal_entity_id for item in items}
         async with writing(self._pool, entities) as connection:
             for wave in _one_per_payment(items):
-                await self._settle_wave(connection, wave, now, effects)
-        return [effects[id(item)] for item in items]
+                await self._settle_wave(connection, wave, now, done)
+        return [done[id(item)] for item in items]
 
     async def _settle_wave(
         self,
         connection: Connection,
         wave: Sequence[_Settlement],
         now: datetime,
-        effects: dict[int, RefundEffect],
+        done: dict[int, RefundDecision],
     ) -> None:
         entities = [item.refund.legal_entity_id for item in wave]
         payments = {
@@ -247,7 +254,7 @@ class RefundDesk:
             if decision.payment.captured_minor < decision.payment.refunded_minor:
                 raise InvariantBroken("more would be given back than was taken")
             decided.append((item, decision))
-            effects[id(item)] = decision.effect
+            done[id(item)] = decision
             if decision.kind is not None:
                 call = item.answered.call
                 payload = changes_payload(

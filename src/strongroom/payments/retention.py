@@ -83,4 +83,4 @@ class Retention:
                 now + (ROUND_EVERY if at_end else PAGE_EVERY),
             )
         if page["deleted"]:
-            log.info("idempotency_keys_expired", keys=page["deleted"])
+            log.info("idempotency_keys_expired", items=page["deleted"])

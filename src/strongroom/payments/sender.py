@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from strongroom.errors import InvariantBroken
 from strongroom.gateways.accounts import Accounts
 from strongroom.gateways.port import Account, Asking, Gateway, Prepared
+from strongroom.ids import Prefix
 from strongroom.payments.engine import Claimed, Engine
 from strongroom.payments.states import (
     Answer,
@@ -29,6 +30,8 @@ from strongroom.work.calls import Calls
 
 class Sender:
     """Does what is to be done at gateways for the payments that an engine claims."""
+
+    prefix: Prefix = "pay"
 
     def __init__(
         self, engine: Engine, gateways: Mapping[str, Gateway], accounts: Accounts, calls: Calls

@@ -15,6 +15,7 @@ import structlog
 from strongroom.clock import monotonic_seconds
 from strongroom.database import DATA_FAULTS, SERIALIZATION_FAILURES, UNREACHABLE
 from strongroom.errors import InvariantBroken, described
+from strongroom.telemetry.port import NO_BATCH_TELEMETRY, BatchTelemetry
 
 BATCH_MAX: Final = 512
 QUEUE_MAX: Final = 8192
@@ -63,7 +64,10 @@ class Batcher(Generic[Item, Result]):
         queue_max: int = QUEUE_MAX,
         share_max: int = SHARE_MAX,
         rerun_seconds: float = RERUN_SECONDS,
+        telemetry: BatchTelemetry = NO_BATCH_TELEMETRY,
     ) -> None:
+        self._telemetry = telemetry
+        telemetry.watch(lambda: self._queued)
         self._flush = flush
         self._owner = owner
         self._writers = writers
@@ -198,8 +202,9 @@ class Batcher(Generic[Item, Result]):
         serialization_failures = 0
         wait = RERUN_WAIT_SECONDS
         while True:
+            started = monotonic_seconds()
             try:
-                return await self._flush(items)
+                results = await self._flush(items)
             except SERIALIZATION_FAILURES:
                 serialization_failures += 1
                 if serialization_failures > SERIALIZATION_RETRIES_MAX:
@@ -208,11 +213,26 @@ class Batcher(Generic[Item, Result]):
             except UNREACHABLE as error:
                 if isinstance(error, DATA_FAULTS):
                     raise
-                log.warning("batch_rerun", error=type(error).__name__, items=len(items))
+                log.warning(
+                    "batch_rerun",
+                    batch=self._telemetry.name,
+                    error=type(error).__name__,
+                    items=len(items),
+                )
                 if monotonic_seconds() + wait > deadline:
                     raise OutcomeOfCommitUnknown from error
                 await asyncio.sleep(wait)
                 wait = min(wait * 2, RERUN_WAIT_SECONDS_MAX)
+            else:
+                seconds = monotonic_seconds() - started
+                self._telemetry.written(items, results, seconds)
+                log.info(
+                    "batch_written",
+                    batch=self._telemetry.name,
+                    items=len(items),
+                    milliseconds=round(seconds * 1000, 1),
+                )
+                return results
 
 
 def _fail(batch: Sequence[tuple[Item, "Told[Result]"]], error: Exception) -> None:

@@ -9,6 +9,7 @@ import structlog
 
 from strongroom.database import SERIALIZATION_FAILURES, UNREACHABLE
 from strongroom.errors import described
+from strongroom.ids import Prefix, to_text
 from strongroom.work.calls import Calls
 
 CLAIM_MAX: Final = 256
@@ -27,6 +28,9 @@ log = structlog.get_logger()
 
 class Desk(Protocol[Item]):
     """One kind of work: what is due of it, and how one item of it is advanced."""
+
+    prefix: Prefix
+    """Of the ids of what is worked on."""
 
     def start(self) -> None:
         """Starts its writers in the running loop."""
@@ -120,7 +124,7 @@ class Worker(Generic[Item]):
             log.error("set_aside_failed", **described(fault))
             await asyncio.sleep(DATABASE_WAIT_SECONDS)
             return
-        log.error("set_aside", ids=[str(one) for one in aside])
+        log.error("set_aside", ids=[to_text(self._desk.prefix, one) for one in aside])
 
     def stop(self) -> None:
         """Claims nothing more; `run` returns when what is in flight has ended."""

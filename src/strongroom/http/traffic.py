@@ -1,0 +1,114 @@
+"""Around everything that is served: each request gets an id, and each answer is counted.
+
+On the accept path this is what telemetry costs a request, so it is written for speed: one walk over
+the headers, and no coroutine of its own around the messages that are sent.
+"""
+
+from collections.abc import Awaitable
+from typing import Final
+
+import msgspec
+import structlog
+
+from strongroom.clock import monotonic_seconds
+from strongroom.errors import described
+from strongroom.http.exchange import internal_error, problem_reply
+from strongroom.http.front_door import Application, Message, Receive, Scope, Send, write_reply
+from strongroom.telemetry.port import NO_TELEMETRY, NoTelemetry
+from strongroom.telemetry.request_ids import CURRENT, HEADER, is_well_formed, new_request_id
+
+METHODS: Final = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
+OTHER: Final = "other"
+_PREFER: Final = b"prefer"
+_TRACEPARENT: Final = b"traceparent"
+_READ: Final = frozenset({HEADER, _PREFER, _TRACEPARENT})
+
+log = structlog.get_logger()
+
+
+class _Coded(msgspec.Struct):
+    """Of a problem document, what is counted."""
+
+    code: str
+
+
+_code_of: Final = msgspec.json.Decoder(_Coded)
+
+
+class Traffic:
+    """An ASGI application around `application`.
+
+    `front_paths` are served before any router, so their path is their route. `trusts_callers`:
+    their traceparent is taken up.
+    """
+
+    def __init__(
+        self,
+        application: Application,
+        telemetry: NoTelemetry = NO_TELEMETRY,
+        *,
+        front_paths: frozenset[str] = frozenset(),
+        trusts_callers: bool = False,
+    ) -> None:
+        self._application = application
+        self._telemetry, self._answered = telemetry, telemetry.answered
+        self._front_posts = {path: f"POST {path}" for path in front_paths}
+        self._trusts_callers = trusts_callers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        if scope["type"] != "http":
+            await self._application(scope, receive, send)
+            return
+        started = monotonic_seconds()
+        given = traceparent = None
+        waited = False
+        for name, value in scope["headers"]:
+            if name in _READ:
+                if name == HEADER:
+                    given = value if given is None else b""  # two ids are none
+                elif name == _PREFER:
+                    waited = value.startswith(b"wait")
+                else:
+                    traceparent = value if self._trusts_callers else None
+        request_id = given if given and is_well_formed(given) else new_request_id()
+        CURRENT.set(request_id)
+        status = 0
+
+        def tell(message: Message) -> Awaitable[None]:
+            nonlocal status
+            if not status:
+                status = message["status"]
+                message["headers"] = [*message["headers"], (HEADER, request_id)]
+            elif status >= 400:
+                self._count_refusal(message.get("body", b""))
+            return send(message)
+
+        try:
+            await self._application(scope, receive, tell)
+        except Exception as bug:  # noqa: BLE001 - no bug may leave a caller without an answer
+            log.error("application_failed", **described(bug))
+            if not status:
+                await write_reply(tell, problem_reply(internal_error()))
+        seconds = monotonic_seconds() - started
+        self._answered(self._route(scope), status, seconds, waited, traceparent)
+
+    def around(self, application: Application) -> "Traffic":
+        """The same around another application."""
+        return Traffic(application, self._telemetry)
+
+    def _route(self, scope: Scope) -> str:
+        """Method and route, of which there are few; never a path that a caller made up."""
+        method, path = scope["method"], scope["path"]
+        front = self._front_posts.get(path)
+        if front is None:
+            path = scope.get("path_template") or OTHER
+        elif method == "POST":
+            return front
+        return f"{method if method in METHODS else OTHER} {path}"
+
+    def _count_refusal(self, body: bytes) -> None:
+        try:
+            self._telemetry.refused(_code_of.decode(body).code)
+        except msgspec.MsgspecError:
+            self._telemetry.refused(OTHER)  # no problem document

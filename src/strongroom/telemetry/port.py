@@ -1,0 +1,92 @@
+"""What the parts of a process tell of their work, and the one who does not listen."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+from uuid import UUID
+
+if TYPE_CHECKING:  # the nouns that import this module
+    import asyncpg
+
+    from strongroom.gateways.port import Gateway
+    from strongroom.work.worker import Desk
+
+Item = TypeVar("Item")
+
+
+class NoTelemetry:
+    """Listens to nothing: the default of every part, and what `telemetry: false` leaves.
+
+    What is told is told on the paths of payments, so none of that may raise, wait, or cost more
+    than a few microseconds for each call.
+    """
+
+    def start(self) -> None:
+        """Starts what runs beside the process's work, in the running loop."""
+
+    async def close(self) -> None:
+        """Stops that."""
+
+    def watched_gateway(self, name: str, gateway: "Gateway") -> "Gateway":  # noqa: ARG002
+        """The gateway, with its calls seen."""
+        return gateway
+
+    def watched_desk(
+        self,
+        lane: str,  # noqa: ARG002
+        desk: "Desk[Item]",
+        in_flight_max: int,  # noqa: ARG002
+    ) -> "Desk[Item]":
+        """The desk, with its claims seen."""
+        return desk
+
+    def read_open_work(self, pool: "asyncpg.Pool", buckets: Sequence[int]) -> None:
+        """Reads now and then what is open in these buckets, once started."""
+
+    def watch(self, name: str, label: str, read: Callable[[], float]) -> None:
+        """The gauge `name` of `label` is `read()` whenever somebody looks."""
+
+    def batch(self, name: str) -> "BatchTelemetry":
+        """What the batches of this name tell."""
+        return BatchTelemetry(name, self)
+
+    def batch_written(
+        self, batch: str, items: Sequence[Any], results: Sequence[Any], seconds: float
+    ) -> None:
+        """A batch is on disk; its transaction took so long, its COMMIT included."""
+
+    def payment_taken_in(self, payment_id: UUID) -> None:
+        """The request that the running task works for asks for this payment to be made."""
+
+    def answered(
+        self, route: str, status: int, seconds: float, waited: bool, traceparent: bytes | None
+    ) -> None:
+        """A request was answered; `waited` when its caller asked us to take our time.
+
+        `traceparent` is the caller's own trace, where callers are trusted with that.
+        """
+
+    def refused(self, code: str) -> None:
+        """A request was answered by a problem document with this code."""
+
+    def claimed(self, lane: str, items: Sequence[Any], seconds: float) -> None:
+        """A worker took these due items; none, when nothing was due."""
+
+
+class BatchTelemetry:
+    """What one kind of batch tells, under its name."""
+
+    def __init__(self, name: str, telemetry: NoTelemetry) -> None:
+        self.name = name
+        self._telemetry = telemetry
+
+    def watch(self, queued: Callable[[], int]) -> None:
+        """How many items wait is `queued()`."""
+        self._telemetry.watch("strongroom_queue_items", self.name, queued)
+
+    def written(self, items: Sequence[Any], results: Sequence[Any], seconds: float) -> None:
+        """A batch is on disk; its transaction took so long, its COMMIT included."""
+        self._telemetry.batch_written(self.name, items, results, seconds)
+
+
+NO_TELEMETRY: Final = NoTelemetry()
+NO_BATCH_TELEMETRY: Final = BatchTelemetry("batch", NO_TELEMETRY)
