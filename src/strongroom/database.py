@@ -8,6 +8,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from functools import cache, wraps
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
@@ -45,6 +46,13 @@ SERIALIZATION_FAILURES: Final = (
 """A transaction is retried whole on SQLSTATE 40001 and 40P01, and when a migration has changed the
 shape of rows that a prepared statement gives; asyncpg prepares it anew then."""
 READS_MAX: Final = 3
+
+HELD_UP: Final = (asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError)
+"""A lock did not come in time, or the server's own timeout did. The server says so before it has
+committed, so nothing was; often it is one row of a batch, which somebody else holds."""
+
+lock_timeout: Final[ContextVar[str]] = ContextVar("lock_timeout")
+"""Transactions of a task that sets it wait this long for a lock instead of LOCK_TIMEOUT."""
 
 DATA_FAULTS: Final = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
 """SQLSTATE classes 22 and 23: one item of a batch is at fault, found by halving the batch."""
@@ -134,7 +142,9 @@ async def begin(
     """
     mode = " READ ONLY" if read_only else ""
     served = f"SET LOCAL strongroom.buckets = '{','.join(map(str, buckets))}'; " if buckets else ""
-    await connection.execute(f"BEGIN{mode}; {served}{_seeing(legal_entity_ids)}")
+    patience = lock_timeout.get(None)
+    waits = f"SET LOCAL lock_timeout = '{patience}'; " if patience else ""
+    await connection.execute(f"BEGIN{mode}; {waits}{served}{_seeing(legal_entity_ids)}")
 
 
 async def see(connection: Connection, legal_entity_ids: Iterable[UUID]) -> None:
@@ -210,7 +220,8 @@ async def end_after(error: BaseException, connection: Connection) -> None:
     Where the server answered it is rolled back; where it did not, the connection is not waited
     for but closed.
     """
-    if connection.is_closed() or isinstance(error, (*UNREACHABLE, asyncio.CancelledError)):
+    silent = isinstance(error, (*UNREACHABLE, asyncio.CancelledError))
+    if connection.is_closed() or (silent and not isinstance(error, HELD_UP)):
         connection.terminate()
     else:
         await rollback(connection)

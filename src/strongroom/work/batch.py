@@ -1,7 +1,8 @@
 """Self-clocking batches: what arrives while a commit is under way goes into the next one.
 
 No timer. A few writers take turns; each flush is one transaction over many items. A bounded queue
-with a share per owner, so that one legal entity cannot starve another.
+with a share per owner, so that one legal entity cannot starve another. What needs a row that
+somebody else holds leaves the batch and waits aside (aside.py); the writers go on.
 """
 
 import asyncio
@@ -13,9 +14,10 @@ from typing import Final, Generic, TypeVar
 import structlog
 
 from strongroom.clock import monotonic_seconds
-from strongroom.database import DATA_FAULTS, SERIALIZATION_FAILURES, UNREACHABLE
+from strongroom.database import DATA_FAULTS, HELD_UP, SERIALIZATION_FAILURES, UNREACHABLE
 from strongroom.errors import InvariantBroken, described
 from strongroom.telemetry.port import NO_BATCH_TELEMETRY, BatchTelemetry
+from strongroom.work.aside import Aside
 
 BATCH_MAX: Final = 512
 QUEUE_MAX: Final = 8192
@@ -51,7 +53,8 @@ class Batcher(Generic[Item, Result]):
 
     `flush` is one transaction: given items it returns as many results in order, or raises and has
     done nothing, or its COMMIT's answer was lost. It must bear being run again with the same
-    items. `rerun_seconds` bounds how long that is tried.
+    items, in other company. `rerun_seconds` bounds how long that is tried. Items of one `key`
+    need the same row: while one of them waits for it, later ones join it.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class Batcher(Generic[Item, Result]):
         flush: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]],
         *,
         owner: Callable[[Item], Hashable],
+        key: Callable[[Item], Hashable] = id,
         writers: int = 2,
         batch_max: int = BATCH_MAX,
         queue_max: int = QUEUE_MAX,
@@ -67,7 +71,7 @@ class Batcher(Generic[Item, Result]):
         telemetry: BatchTelemetry = NO_BATCH_TELEMETRY,
     ) -> None:
         self._telemetry = telemetry
-        telemetry.watch(lambda: self._queued)
+        telemetry.watch(lambda: self._queued + self._aside.count)
         self._flush = flush
         self._owner = owner
         self._writers = writers
@@ -82,6 +86,14 @@ class Batcher(Generic[Item, Result]):
         self._idle.set()
         self._in_flight = 0
         self._tasks: list[asyncio.Task[None]] = []
+        self._aside: Aside[tuple[Item, Told[Result]]] = Aside(
+            self._run,
+            lambda batch: _fail(batch, OutcomeOfCommitUnknown()),
+            self._look_whether_idle,
+            owner=lambda one: owner(one[0]),
+            key=lambda one: key(one[0]),
+            batch_max=batch_max,
+        )
 
     def start(self) -> None:
         """Starts the writers in the running loop."""
@@ -111,6 +123,8 @@ class Batcher(Generic[Item, Result]):
         queue = self._queues.get(owner)
         if self._queued >= self._queue_max or (queue and len(queue) >= self._share_max):
             raise QueueFull
+        if self._aside.count and self._room(owner) < 1:
+            raise QueueFull
         if queue is None:
             queue = self._queues[owner] = deque()
         queue.append((item, told))
@@ -127,8 +141,7 @@ class Batcher(Generic[Item, Result]):
             return 0
         owner = self._owner(items[0][0])
         queue = self._queues.get(owner) or deque()
-        room = min(self._queue_max - self._queued, self._share_max - len(queue))
-        taken = items[: max(0, room)]
+        taken = items[: max(0, self._room(owner))]
         if taken:
             queue.extend(taken)
             self._queues[owner] = queue
@@ -136,6 +149,11 @@ class Batcher(Generic[Item, Result]):
             self._wake.set()
             self._idle.clear()
         return len(taken)
+
+    def _room(self, owner: Hashable) -> int:
+        """How many more items of this owner fit; what waits aside takes room up as well."""
+        share = len(self._queues.get(owner, ())) + self._aside.count_of(owner)
+        return min(self._queue_max - self._queued - self._aside.count, self._share_max - share)
 
     async def drain(self) -> None:
         """Waits until all that was queued is written, then stops the writers."""
@@ -151,12 +169,20 @@ class Batcher(Generic[Item, Result]):
                 await self._wake.wait()
             batch = self._take()
             self._in_flight += len(batch)
+            until = monotonic_seconds() + self._rerun_seconds
             try:
-                await self._run(batch)
+                free = self._aside.without_known(batch, until) if self._aside.count else batch
+                held = await self._run(free, until) if free else ()
+                if held:
+                    log.warning("batch_held_up", batch=self._telemetry.name, items=len(held))
+                    self._aside.add(held, until)
             finally:
                 self._in_flight -= len(batch)
-                if not self._queued and not self._in_flight:
-                    self._idle.set()
+                self._look_whether_idle()
+
+    def _look_whether_idle(self) -> None:
+        if not self._queued and not self._in_flight and not self._aside.count:
+            self._idle.set()
 
     def _take(self) -> list[tuple[Item, "Told[Result]"]]:
         """Up to `batch_max` items, an equal share from each owner that has some waiting."""
@@ -172,17 +198,22 @@ class Batcher(Generic[Item, Result]):
         self._queued -= len(batch)
         return batch
 
-    async def _run(self, batch: Sequence[tuple[Item, "Told[Result]"]]) -> None:
+    async def _run(
+        self, batch: Sequence[tuple[Item, "Told[Result]"]], until: float
+    ) -> Sequence[tuple[Item, "Told[Result]"]]:
+        """Brings items to their end, but for those it returns: somebody holds a row of these."""
         try:
-            results = await self._flush_surely([item for item, _ in batch])
+            results = await self._flush_surely([item for item, _ in batch], until)
+        except HELD_UP:
+            return batch
         except OutcomeOfCommitUnknown as unknown:
             _fail(batch, unknown)
         except Exception as fault:  # noqa: BLE001 - one item is at fault, and the others must live
             if len(batch) > 1:
                 middle = len(batch) // 2
-                await self._run(batch[:middle])
-                await self._run(batch[middle:])
-            elif isinstance(fault, DATA_FAULTS):
+                held = await self._run(batch[:middle], until)
+                return [*held, *await self._run(batch[middle:], until)]
+            if isinstance(fault, DATA_FAULTS):
                 refused = Refused()
                 refused.__cause__ = fault
                 _fail(batch, refused)
@@ -192,13 +223,13 @@ class Batcher(Generic[Item, Result]):
         else:
             if len(results) != len(batch):
                 _fail(batch, InvariantBroken("a flush answered for another number of items"))
-                return
+                return ()
             for (_, told), result in zip(batch, results, strict=True):
                 _tell(told, result, None)
+        return ()
 
-    async def _flush_surely(self, items: Sequence[Item]) -> Sequence[Result]:
+    async def _flush_surely(self, items: Sequence[Item], until: float) -> Sequence[Result]:
         """Runs the batch, again after a serialization failure or a database out of reach."""
-        deadline = monotonic_seconds() + self._rerun_seconds
         serialization_failures = 0
         wait = RERUN_WAIT_SECONDS
         while True:
@@ -211,7 +242,7 @@ class Batcher(Generic[Item, Result]):
                     raise OutcomeOfCommitUnknown from None
                 await asyncio.sleep(random.uniform(0, 0.01) * serialization_failures)  # noqa: S311
             except UNREACHABLE as error:
-                if isinstance(error, DATA_FAULTS):
+                if isinstance(error, (*DATA_FAULTS, *HELD_UP)):
                     raise
                 log.warning(
                     "batch_rerun",
@@ -219,7 +250,7 @@ class Batcher(Generic[Item, Result]):
                     error=type(error).__name__,
                     items=len(items),
                 )
-                if monotonic_seconds() + wait > deadline:
+                if monotonic_seconds() + wait > until:
                     raise OutcomeOfCommitUnknown from error
                 await asyncio.sleep(wait)
                 wait = min(wait * 2, RERUN_WAIT_SECONDS_MAX)
