@@ -64,6 +64,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_processes(add, commands)
     _add_directory(add, group)
     _add_payments(add, commands, group)
+    _add_load(add, group)
     return parser
 
 
@@ -131,6 +132,34 @@ def _add_payments(add, commands, group) -> None:  # type: ignore[no-untyped-def]
         commands, "explain", "everything known about a payment, in order", _call("explain")
     )
     explain.add_argument("id")
+
+
+def _add_load(add, group) -> None:  # type: ignore[no-untyped-def]
+    bench = group("bench", "how much a deployment bears")
+    load = add(bench, "load", "play many callers of a development deployment", _bench_load)
+    load.add_argument("--url", help="http(s)://HOST[:PORT] (default: that of --home)")
+    load.add_argument(
+        "--key-file",
+        type=Path,
+        help="API key, 0600 (default: STRONGROOM_API_KEY, or the development key of --home)",
+    )
+    load.add_argument("--clients", type=int, default=64, help="requests at once (default 64)")
+    load.add_argument("--rate", type=float, help="payments/s (default: as many as are answered)")
+    load.add_argument("--bulk", type=int, metavar="N", help="N payments a request, 1 to 500")
+    load.add_argument("--seconds", type=float, default=10.0, help="default 10, at most 3600")
+    load.add_argument("--payments", type=int, default=1_000_000, help="at most (default 1,000,000)")
+    load.add_argument("--no-instrument", action="store_true", help="payments that charge nobody")
+    load.add_argument(
+        "--i-own-this-deployment",
+        action="store_true",
+        help="needed for a deployment that is not on this machine",
+    )
+
+
+def _bench_load(options: argparse.Namespace) -> int:
+    from strongroom.cli.load import bench_load
+
+    return bench_load(options)
 
 
 def _up(options: argparse.Namespace) -> int:
