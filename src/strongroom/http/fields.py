@@ -177,6 +177,15 @@ Prefer = Annotated[
         examples=["wait=10"],
     ),
 ]
+RequestId = Annotated[
+    str,
+    Meta(
+        description="An id of yours for this request, 1 to 64 letters, digits, `.`, `_` and `-`, "
+        "without thirteen digits in a row. Any other is ignored, and one is made.",
+        extra_json_schema={"pattern": r"^[\x20-\x7e]*$"},
+        examples=["checkout-7"],
+    ),
+]
 NextAction = Annotated[
     dict[str, Any],
     Meta(

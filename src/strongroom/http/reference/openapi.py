@@ -10,6 +10,7 @@ from strongroom import __version__
 from strongroom.errors import PROBLEM_TYPE, ProblemDocument
 from strongroom.http.reference.operation import (
     HTML_TYPE,
+    REQUEST_ID_TOLD,
     RETRY_AFTER,
     WWW_AUTHENTICATE,
     Answer,
@@ -203,7 +204,7 @@ def _operation(operation: Operation, operations: Iterable[Operation]) -> Json:
 
 def _parameters(operation: Operation) -> list[Json]:
     found: list[Json] = []
-    for parameter in operation.parameters:
+    for parameter in operation.accepted:
         found.append(_parameter(parameter.name, parameter.place, schema_of(parameter.type)))
         found[-1]["required"] = parameter.required
     if operation.query is not None:
@@ -221,8 +222,7 @@ def _parameter(name: str, place: str, schema: Json) -> Json:
 
 def _answer(operation: Operation, answer: Answer, operations: Iterable[Operation]) -> Json:
     document: Json = {"description": answer.description}
-    if answer.headers:
-        document["headers"] = {header.name: _header(header) for header in answer.headers}
+    document["headers"] = _headers(*answer.headers)
     if answer.media is not None:
         schema: Json = {"type": "string"} if answer.media == HTML_TYPE else {"type": "object"}
         if answer.type is not None:
@@ -251,10 +251,9 @@ def _answer(operation: Operation, answer: Answer, operations: Iterable[Operation
 
 
 def _problems(status: int, codes: list[str]) -> Json:
-    headers = {503: RETRY_AFTER, 401: WWW_AUTHENTICATE}
+    headers = {503: (RETRY_AFTER,), 401: (WWW_AUTHENTICATE,)}
     document: Json = {"description": "; ".join(f"`{code}`" for code in codes)}
-    if status in headers:
-        document["headers"] = {headers[status].name: _header(headers[status])}
+    document["headers"] = _headers(*headers.get(status, ()))
     narrowed = {"properties": {"code": {"enum": codes}, "status": {"const": status}}}
     document["content"] = {
         PROBLEM_TYPE: {
@@ -263,6 +262,10 @@ def _problems(status: int, codes: list[str]) -> Json:
         }
     }
     return document
+
+
+def _headers(*headers: ReplyHeader) -> dict[str, Mapping[str, object]]:
+    return {header.name: _header(header) for header in (*headers, REQUEST_ID_TOLD)}
 
 
 def _header(header: ReplyHeader) -> Mapping[str, object]:

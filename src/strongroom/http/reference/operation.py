@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from strongroom.http.commands import CommandOperations
 from strongroom.http.exchange import BODY_BYTES_MAX, Asked, Reply
-from strongroom.http.fields import IdempotencyKey, Prefer
+from strongroom.http.fields import IdempotencyKey, Prefer, RequestId
 from strongroom.http.health import Health
 from strongroom.http.payments import PaymentOperations
 from strongroom.http.refunds import RefundOperations
@@ -62,6 +62,7 @@ class Parameter(Struct, frozen=True):
 
 IDEMPOTENCY_KEY: Final = Parameter("Idempotency-Key", "header", IdempotencyKey, required=True)
 PREFER: Final = Parameter("Prefer", "header", Prefer, required=False)
+REQUEST_ID: Final = Parameter("X-Request-Id", "header", RequestId, required=False)
 
 
 class ReplyHeader(Struct, frozen=True):
@@ -73,6 +74,13 @@ class ReplyHeader(Struct, frozen=True):
     always: bool = False
 
 
+REQUEST_ID_TOLD: Final = ReplyHeader(
+    "X-Request-Id",
+    "The request's id: yours where it was well-formed, else one of ours. Name it when you ask about"
+    " an answer.",
+    {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"},
+    always=True,
+)
 LOCATION: Final = ReplyHeader(
     "Location", "Where the payment can be read.", {"type": "string"}, always=True
 )
@@ -157,6 +165,11 @@ class Operation(Struct, frozen=True, kw_only=True):
     answers: tuple[Answer, ...]
     problems: tuple[str, ...]
     examples: tuple[Example, ...] = ()
+
+    @property
+    def accepted(self) -> tuple[Parameter, ...]:
+        """Its own parameters, and the header that any request may have."""
+        return (*self.parameters, REQUEST_ID)
 
     @property
     def codes(self) -> tuple[str, ...]:

@@ -192,7 +192,7 @@ def _limits(schema: Json) -> str:
 def _shown(operation: Operation, found: dict[str, Json]) -> dict[str, Any]:
     """An operation as the template wants it."""
     parameters: dict[str, list[Row]] = {"Path": [], "Headers": [], "Query": [], "Body": []}
-    for parameter in operation.parameters:
+    for parameter in operation.accepted:
         place = "Path" if parameter.place == "path" else "Headers"
         parameters[place].append(
             _row(parameter.name, schema_of(parameter.type), required=parameter.required)
