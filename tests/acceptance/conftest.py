@@ -44,10 +44,9 @@ def running() -> Iterator[Running]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture(scope="session")
-def other_merchant(running: Running) -> Merchant:
-    """A second legal entity with a gateway account, made by the command line."""
-    entity = running.command("entities", "create", "Other Ltd")
+def new_merchant(running: Running, name: str) -> Merchant:
+    """Another legal entity with a gateway account, made by the command line."""
+    entity = running.command("entities", "create", name)
     running.command(
         "gateway-accounts", "add", "--entity", entity, "--gateway", "stripe",
         "--environment", "stand_in", "--secret-file", str(running.home / "secrets/stripe_key"),
@@ -55,6 +54,12 @@ def other_merchant(running: Running) -> Merchant:
     )  # fmt: skip
     key = running.command("keys", "create", "--entity", entity, "--name", "all")
     return Merchant(entity, key)
+
+
+@pytest.fixture(scope="session")
+def other_merchant(running: Running) -> Merchant:
+    """A second legal entity."""
+    return new_merchant(running, "Other Ltd")
 
 
 @pytest.fixture

@@ -102,13 +102,15 @@ async def say(
     return Said(start["status"], found, body)
 
 
-def asked(api_key: str, body: dict[str, Any], key: str | None) -> Asked:
+def asked(
+    api_key: str, body: dict[str, Any], key: str | None, path: str = "/v1/payments"
+) -> Asked:
     """The request, with the merchant reference as its key where none is given."""
     return Asked(
         method="POST",
-        path="/v1/payments",
+        path=path,
         authorization=f"Bearer {api_key}",
-        idempotency_key=key or body["merchant_reference"],
+        idempotency_key=key or body.get("merchant_reference"),
         content_type="application/json",
         body=json.dumps(body).encode(),
     )

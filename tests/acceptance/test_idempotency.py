@@ -1,12 +1,18 @@
 """A key stands for one intent of one legal entity, for as long as it is known."""
 
 import asyncio
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import asyncpg
 import pytest
 
-from tests.acceptance.client import Api, StandIn, fresh, order
+from strongroom.ids import from_text
+from tests.acceptance.client import Api, StandIn, fresh, item, order
+from tests.acceptance.conftest import new_merchant
+from tests.acceptance.inside import asked, create, inside
+from tests.acceptance.running import Running
 
 
 async def test_a_replay_shows_the_payment_as_it_now_stands(api: Api, stripe: StandIn) -> None:
@@ -87,6 +93,39 @@ async def test_a_retry_after_not_after_finds_what_the_first_request_made(api: Ap
     assert (other_key.status, other_key.code) == (422, "not_after_invalid")
     other_content = await api.pay(body | {"amount": 1}, key=key)
     assert (other_content.status, other_content.code) == (422, "idempotency_key_reused")
+
+
+async def test_a_retry_after_the_account_was_retired_finds_what_the_first_request_made(
+    running: Running, api: Api, owner: asyncpg.Connection
+) -> None:
+    merchant = await asyncio.to_thread(new_merchant, running, "Retiring Ltd")
+    retiring = api.with_key(merchant.api_key)
+    body, key = order(), fresh("key")
+    first = await retiring.pay(body, key=key, wait=20)
+    await owner.execute(
+        "UPDATE gateway_accounts SET retired_at = now() WHERE legal_entity_id = $1",
+        from_text("ent", merchant.legal_entity),
+    )
+    async with inside(running) as process:  # it has seen no account before
+        again = await create(process, merchant.api_key, body, key)
+        assert (again.status, ("idempotent-replayed", "true") in again.headers) == (200, True)
+        assert json.loads(again.body)["id"] == first.id
+        items = [body | {"idempotency_key": key}, item()]
+        both = await process.operations.bulk(
+            asked(merchant.api_key, {"payments": items}, None, "/v1/payments/bulk")
+        )
+        found = json.loads(both.body)["results"]
+        assert [one["status"] for one in found] == [200, 422]
+        assert (found[0]["replayed"], found[0]["payment"]["id"]) == (True, first.id)
+        assert found[1]["problem"]["code"] == "gateway_account_missing"
+        for refused, code in (
+            (body, "gateway_account_missing"),
+            (body | {"merchant_reference": fresh()}, "gateway_account_missing"),
+        ):
+            answer = await create(process, merchant.api_key, refused, fresh("key"))
+            assert (answer.status, json.loads(answer.body)["code"]) == (422, code)
+        reused = await create(process, merchant.api_key, body | {"amount": 1}, key)
+        assert json.loads(reused.body)["code"] == "idempotency_key_reused"
 
 
 async def test_a_refused_request_leaves_its_key_free(api: Api) -> None:

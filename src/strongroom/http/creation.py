@@ -134,9 +134,6 @@ class Creation:
         entity, instrument, account = credential.legal_entity_id, body.instrument, None
         if instrument is not None:
             account = accounts[instrument.gateway]
-            if account is None:
-                raise account_missing(instrument.gateway)
-            self._instruments.check_amount(account.gateway, body.amount, currency)
         payment = Payment(
             legal_entity_id=entity,
             payment_id=payment_id,
@@ -166,8 +163,24 @@ class Creation:
             run_at=not_after if account is None else now,
             row_digest=payment.row_digest(),
             payload=accepted_payload(payment, key),
-            replay_only=not_after <= now,
+            refusal=self._refusal(body, account, currency, too_late=not_after <= now),
         )
+
+    def _refusal(
+        self, body: bodies.CreatePayment, account: Account | None, currency: str, *, too_late: bool
+    ) -> Problem | None:
+        """Why it cannot be made now, though it may have been when it was first asked for."""
+        if too_late:
+            return bodies.not_after_invalid()
+        if body.instrument is None:
+            return None
+        if account is None:
+            return account_missing(body.instrument.gateway)
+        try:
+            self._instruments.check_amount(account.gateway, body.amount, currency)
+        except Invalid as refusal:
+            return refusal
+        return None
 
 
 def status_of(payment: Payment, *, replayed: bool) -> int:
@@ -189,8 +202,8 @@ def _judged(request: Request, outcome: Outcome | Exception) -> Accepted | Except
 
 def _accepted(request: Request, outcome: Outcome) -> Accepted:
     """What was accepted. Raises Problem where nothing was."""
-    if request.replay_only and isinstance(outcome, ReferenceTaken | TryAgain):
-        raise bodies.not_after_invalid()
+    if request.refusal is not None and isinstance(outcome, ReferenceTaken | TryAgain):
+        raise request.refusal
     match outcome:
         case Created(payment):
             return Accepted(payment, replayed=False)

@@ -15,7 +15,7 @@ import asyncpg
 from msgspec import Struct
 
 from strongroom.database import Connection, statements, writing
-from strongroom.errors import InvariantBroken
+from strongroom.errors import InvariantBroken, Problem
 from strongroom.payments.rows import job_bucket, json_text, payment_of
 from strongroom.payments.states import Payment
 from strongroom.telemetry.port import NO_TELEMETRY, NoTelemetry
@@ -40,7 +40,8 @@ are written without a look at who holds what, which costs a quarter less."""
 class Request(Struct, frozen=True, kw_only=True):
     """A payment that someone wants accepted, with everything that is to be written.
 
-    `replay_only`: it comes too late to be made, but its key may stand for one that was.
+    `refusal`: why it cannot be made now, as too late a moment or no account any more. Its key may
+    stand for a payment that was made all the same, so that is looked for before it is refused.
     """
 
     payment: Payment
@@ -50,7 +51,7 @@ class Request(Struct, frozen=True, kw_only=True):
     run_at: datetime
     row_digest: bytes
     payload: bytes
-    replay_only: bool = False
+    refusal: Problem | None = None
 
 
 class Created(Struct, frozen=True):
@@ -274,7 +275,7 @@ class Acceptor:
     async def _flush(self, requests: Sequence[Request]) -> Sequence[Outcome]:
         """One transaction. The statements sort, so that two processes wait in one order."""
         entities = {request.payment.legal_entity_id for request in requests}
-        lost = {r.payment.payment_id for r in requests if r.replay_only}
+        lost = {r.payment.payment_id for r in requests if r.refusal is not None}
         if self._careful or lost:
             self._careful = max(0, self._careful - 1)
         else:
