@@ -128,7 +128,7 @@ FIELDS: list[tuple[str, Change, str, str | None]] = [
     ("unknown gateway", lambda c: {"instrument": {"gateway": c, "token": "pm_card_visa"}},
      "field_type_wrong", "instrument.gateway"),
     ("no token", lambda c: {"instrument": {"gateway": "stripe"}, "description": c},
-     "field_missing", "token"),
+     "field_missing", "instrument.token"),
     ("token of another kind", lambda c: {"instrument": {"gateway": "stripe", "token": c}},
      "instrument_token_malformed", "instrument.token"),
     ("not_after without an offset", lambda c: {"not_after": "2027-01-01T00:00:00",

@@ -128,7 +128,8 @@ def _wrong_shape(message: str, known: str) -> Invalid:
         return Invalid("field_unknown", fields=known)
     missing = re.search(r"missing required field `([a-z_]+)`", message)
     if missing:
-        return Invalid("field_missing", field=missing.group(1), fields=known)
+        name = missing.group(1)
+        return Invalid("field_missing", field=f"{field}.{name}" if field else name, fields=known)
     expected = re.match(r"Expected `([a-z| `]+)`", message)
     rule = f" It wants: {expected.group(1).replace('`', '')}." if expected else ""
     return Invalid("field_type_wrong", field=field, rule=rule)

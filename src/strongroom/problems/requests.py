@@ -94,7 +94,7 @@ FIELDS: Final = {
         "The field {field} is missing.",
         "Send {field}; the fields are: {fields}.",
         {"fields": "instrument, return_url"},
-        field="token",
+        field="instrument.token",
     ),
     "field_repeated": Known(
         422,
