@@ -164,8 +164,9 @@ def check_bulk_size(field: str, count: int) -> None:
 def check_create(body: CreatePayment, now: datetime) -> tuple[str, datetime]:
     """Checks every rule; returns the currency in upper case and the moment of not_after.
 
-    That moment may have passed: the request may be a retry of one that came in time. Raises
-    Invalid with the field and the rule.
+    That moment may have passed: the request may be a retry of one that came in time. `now` then
+    stands for it, because the first moments of the year 1 cannot be said in UTC. Raises Invalid
+    with the field and the rule.
     """
     check_amount(body.amount)
     currency = fields.CURRENCIES.get(body.currency)
@@ -180,7 +181,7 @@ def check_create(body: CreatePayment, now: datetime) -> tuple[str, datetime]:
         return currency, now + fields.NOT_AFTER_DEFAULT
     if body.not_after > now + fields.NOT_AFTER_MAX:
         raise not_after_invalid()
-    return currency, body.not_after.astimezone(UTC)
+    return currency, now if body.not_after <= now else body.not_after.astimezone(UTC)
 
 
 def check_amount(amount_minor: int) -> None:
