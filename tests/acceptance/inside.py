@@ -102,9 +102,7 @@ async def say(
     return Said(start["status"], found, body)
 
 
-def asked(
-    api_key: str, body: dict[str, Any], key: str | None, path: str = "/v1/payments"
-) -> Asked:
+def asked(api_key: str, body: dict[str, Any], key: str | None, path: str = "/v1/payments") -> Asked:
     """The request, with the merchant reference as its key where none is given."""
     return Asked(
         method="POST",

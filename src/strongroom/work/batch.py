@@ -57,7 +57,7 @@ class Batcher(Generic[Item, Result]):
     need the same row: while one of them waits for it, later ones join it.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - limits with defaults, each for a test to set
         self,
         flush: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]],
         *,
