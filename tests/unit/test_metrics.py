@@ -75,9 +75,9 @@ def test_what_an_alert_waits_for_is_there_at_zero():
 
 
 def test_answers_are_called_as_in_the_rest_of_the_program():
-    assert label_of(ActionRequired({})) == "action_required"
-    assert label_of(NotSent("no_answer")) == "not_sent"
-    assert label_of(Approved(1, "EUR")) == "approved"
+    assert label_of(ActionRequired) == "action_required"
+    assert label_of(NotSent) == "not_sent"
+    assert label_of(Approved) == "approved"
 
 
 class Settlement:

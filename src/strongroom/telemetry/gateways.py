@@ -1,6 +1,6 @@
 """A gateway that is watched: the same answers, with each call counted, timed and traced."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol, TypeVar
 
 from strongroom.clock import monotonic_seconds
@@ -17,8 +17,8 @@ BROKEN_OFF: Final = "broken_off"
 class CallObserver(Protocol):
     """Hears of calls to gateways."""
 
-    def call_begun(self, gateway: str) -> None:
-        """A call is under way."""
+    def watch(self, name: str, label: str, read: Callable[[], float]) -> None:
+        """The gauge `name` of `label` is `read()` whenever somebody looks."""
         ...
 
     def call_ended(
@@ -29,7 +29,7 @@ class CallObserver(Protocol):
         heard: tuple[object, Call] | None,
         seconds: float,
     ) -> None:
-        """It is over; `heard` is None when it was broken off. `key` is the attempt's."""
+        """A call is over; `heard` is None when it was broken off. `key` is the attempt's."""
         ...
 
 
@@ -41,6 +41,8 @@ class WatchedGateway:
         self._gateway = gateway
         self._observer = observer
         self.staged = gateway.staged
+        self._in_flight = 0
+        observer.watch("strongroom_gateway_calls_in_flight", name, lambda: self._in_flight)
 
     def parameters(self, payment: Payment) -> Mapping[str, Any]:
         """As the gateway's."""
@@ -88,12 +90,13 @@ class WatchedGateway:
 
     async def _watch(self, asking: Asking[Heard], operation: str, key: str) -> tuple[Heard, Call]:
         """Waits for the answer, also for one that comes after its deadline."""
-        self._observer.call_begun(self._name)
+        self._in_flight += 1
         started = monotonic_seconds()
         heard: tuple[Heard, Call] | None = None
         try:
             heard = await asking
             return heard
         finally:
+            self._in_flight -= 1
             seconds = monotonic_seconds() - started
             self._observer.call_ended(self._name, operation, key, heard, seconds)

@@ -116,9 +116,6 @@ class Metrics:
             buckets=CALL_SECONDS,
             registry=registry,
         )
-        self.calls_in_flight = Gauge(
-            "strongroom_gateway_calls_in_flight", "Calls under way.", ["gateway"], registry=registry
-        )
         self.late_answers = Counter(
             "strongroom_gateway_late_answers",
             "Answers that came after the deadline of their call.",
@@ -164,6 +161,7 @@ class Watched:
 
 
 GAUGES: Final = {
+    "strongroom_gateway_calls_in_flight": ("gateway", "Calls under way."),
     "strongroom_queue_items": ("batch", "Items that wait for their batch."),
     "strongroom_in_flight": ("lane", "Items that the worker is at."),
     "strongroom_in_flight_max": ("lane", "Items that the worker takes at once, at most."),
@@ -203,7 +201,7 @@ class _Lines:
         )
 
 
-def label_of(answer: object) -> str:
-    """The name of an answer's class in the way of labels: `ActionRequired` → `action_required`."""
-    name = type(answer).__name__
+def label_of(answer: type[object]) -> str:
+    """The name of a kind of answer in the way of labels: `ActionRequired` → `action_required`."""
+    name = answer.__name__
     return "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")

@@ -1,18 +1,20 @@
 """The telemetry of one process: what its parts tell becomes metrics, and spans of some payments."""
 
 import asyncio
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from uuid import UUID
 
 import asyncpg
 import structlog
+from prometheus_client import Histogram
 
 from strongroom.clock import Clock
 from strongroom.errors import described
 from strongroom.gateways.port import Gateway
 from strongroom.ids import to_text
+from strongroom.payments.accept import Created
 from strongroom.payments.states import Call
 from strongroom.telemetry.desks import WatchedDesk
 from strongroom.telemetry.gateways import BROKEN_OFF, WatchedGateway
@@ -74,6 +76,9 @@ class Telemetry(NoTelemetry):
         self._traces = traces
         self._asked: OrderedDict[str, list[UUID]] = OrderedDict()
         """By request, the traced payments that it asks for."""
+        self._calls: dict[tuple[str, str, type[object] | None], Histogram] = {}
+        """What counts the calls of a gateway by operation and kind of answer: a look-up in the
+        library costs as much as the counting."""
         self._keys: OrderedDict[str, UUID] = OrderedDict()
         """By the attempt's key at the gateway, the traced payment that a worker is at."""
 
@@ -122,8 +127,8 @@ class Telemetry(NoTelemetry):
             self.metrics.batch_items.labels(batch).observe(len(items))
             self.metrics.batch_seconds.labels(batch).observe(seconds)
             if batch == "accept":
-                created = sum(type(result).__name__ == "Created" for result in results)
-                self.metrics.accepted.inc(created)
+                kinds: Counter[type] = Counter(map(type, results))
+                self.metrics.accepted.inc(kinds[Created])
             elif batch == "settle":
                 count_settled(self.metrics, items, results)
             elif batch == "settle_refunds":
@@ -152,10 +157,6 @@ class Telemetry(NoTelemetry):
                     parent=_place_of(payment_id),
                 )
 
-    def call_begun(self, gateway: str) -> None:
-        """A call to a gateway is under way."""
-        self.metrics.calls_in_flight.labels(gateway).inc()
-
     def call_ended(
         self,
         gateway: str,
@@ -164,15 +165,18 @@ class Telemetry(NoTelemetry):
         heard: tuple[object, Call] | None,
         seconds: float,
     ) -> None:
-        """It is over; `heard` is None when it was broken off. `key` is the attempt's."""
+        """A call to a gateway is over; `heard` is None when it was broken off."""
         try:
-            answer = label_of(heard[0]) if heard else BROKEN_OFF
-            self.metrics.calls_in_flight.labels(gateway).dec()
-            self.metrics.calls.labels(gateway, operation, answer).observe(seconds)
+            answer = type(heard[0]) if heard else None
+            calls = self._calls.get((gateway, operation, answer))
+            if calls is None:
+                labels = (gateway, operation, label_of(answer) if answer else BROKEN_OFF)
+                calls = self._calls[gateway, operation, answer] = self.metrics.calls.labels(*labels)
+            calls.observe(seconds)
             if heard and seconds > self._deadline_seconds:
                 self.metrics.late_answers.labels(gateway, operation).inc()
             if self._keys and self._traces is not None and key in self._keys:
-                self._trace_call(self._traces, gateway, operation, key, heard, answer, seconds)
+                self._trace_call(self._traces, gateway, operation, key, heard, seconds)
         except Exception as fault:  # noqa: BLE001 - an answer must not be lost for its telling
             log.error("telemetry_failed", **described(fault))
 
@@ -264,10 +268,10 @@ class Telemetry(NoTelemetry):
         operation: str,
         key: str,
         heard: tuple[object, Call] | None,
-        answer: str,
         seconds: float,
     ) -> None:
         payment_id = self._keys[key]
+        answer = label_of(type(heard[0])) if heard else BROKEN_OFF
         attributes: dict[str, str | int] = {
             "payment.id": to_text("pay", payment_id),
             "gateway.name": gateway,
