@@ -7,6 +7,7 @@ import logging
 import re
 import subprocess
 import sys
+import threading
 import uuid
 import warnings
 from collections.abc import Callable, Iterator
@@ -31,7 +32,8 @@ Lines = Callable[[], list[dict[str, Any]]]
 def lines() -> Iterator[Lines]:
     """Everything that was logged, as a process logs it."""
     stream = io.StringIO()
-    before, hook, root = structlog.get_config(), sys.excepthook, logging.getLogger()
+    before, root = structlog.get_config(), logging.getLogger()
+    hooks = sys.excepthook, threading.excepthook, sys.unraisablehook
     handlers, level = root.handlers[:], root.level
     logs.set_up_logs(stream)
     logs._log = structlog.get_logger()  # it keeps the stream that it wrote to first
@@ -40,7 +42,7 @@ def lines() -> Iterator[Lines]:
     finally:
         structlog.configure(**before)
         logging.captureWarnings(capture=False)
-        sys.excepthook = hook
+        sys.excepthook, threading.excepthook, sys.unraisablehook = hooks
         root.handlers[:] = handlers
         root.setLevel(level)
 
@@ -137,15 +139,23 @@ def test_lines_of_libraries_say_where_and_not_what(lines):
     }  # fmt: skip
 
 
-def test_a_crash_is_told_without_its_words():
+CRASHES = {
+    "process_failed": "fail()",
+    "thread_failed": "import threading; threading.Thread(target=fail).start()",
+    "error_unraisable": "class A:\n  def __del__(self): fail()\nA()",
+}
+
+
+@pytest.mark.parametrize("event", CRASHES)
+def test_a_crash_is_told_without_its_words(event):
     code = (
-        "from strongroom.telemetry.logs import set_up_logs\n"
-        f"set_up_logs()\nraise ValueError('{CANARY}')"
+        "from strongroom.telemetry.logs import set_up_logs\nset_up_logs()\n"
+        f"def fail(): raise ValueError('{CANARY}')\n{CRASHES[event]}"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
-    assert ended.returncode == 1
+    assert ended.returncode == (event == "process_failed")
     line = json.loads(ended.stderr)
-    assert (line["event"], line["error"]) == ("process_failed", "ValueError")
+    assert (line["event"], line["error"]) == (event, "ValueError")
     assert CANARY.encode() not in ended.stderr
 
 

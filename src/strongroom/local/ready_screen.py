@@ -57,9 +57,8 @@ def ready_line(running: Running) -> str:
 def screen(running: Running) -> str:
     """Addresses, a command that pays, test cards, and where to look; no secret stands in it."""
     command = _strongroom()
-    metrics = "\n                 ".join(
-        f"{url}   ({name})" for name, url in running.metrics_urls.items()
-    )
+    lines = [f"{url}   ({name})" for name, url in running.metrics_urls.items()]
+    metrics = "\n                 ".join(lines) or "off, as strongroom.json says"
     cards = "\n".join(f"    {token:<42}{what}" for token, what in _CARDS)
     return f"""
   Strongroom is up, in development mode: no real money, nothing leaves this machine.

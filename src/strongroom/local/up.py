@@ -210,12 +210,19 @@ async def _start_all(
             knob_token=knob_token,
             postgres_url_file=postgres_url_file,
             pids=supervisor.pids() | {"supervisor": os.getpid()},
-            metrics_urls={
-                name: children.http_url(port) + "/metrics" for name, port in ports.metrics.items()
-            },
+            metrics_urls=_metrics_urls(home, ports),
         ),
         options.quiet,
     )
+
+
+def _metrics_urls(home: Path, ports: _Ports) -> dict[str, str]:
+    """By process, where it tells of itself; nowhere, when the settings say so."""
+    from strongroom.config import Home
+
+    if not Home(home).settings().telemetry:
+        return {}
+    return {name: children.http_url(port) + "/metrics" for name, port in ports.metrics.items()}
 
 
 def _processes(home: Path, ports: _Ports, workers: int) -> list[Child]:

@@ -8,9 +8,9 @@ digits as long as a card number are blotted out wherever they stand.
 import logging
 import re
 import sys
+import threading
 from collections import Counter
 from collections.abc import MutableMapping
-from types import TracebackType
 from typing import Any, Final, TextIO
 from uuid import UUID
 
@@ -138,7 +138,10 @@ def set_up_logs(stream: TextIO | None = None) -> None:
     """JSON lines by the allow-list, of us, of libraries and of a crash; on stderr by default."""
     logging.basicConfig(handlers=[_LibraryLogs()], level=logging.WARNING, force=True)
     logging.captureWarnings(capture=True)
-    sys.excepthook = _crashed
+    # What Python would print on its own, with the words of the error.
+    sys.excepthook = lambda _type, error, _: _log.error("process_failed", **described(error))
+    threading.excepthook = lambda told: _log.error("thread_failed", **_described(told.exc_value))
+    sys.unraisablehook = lambda told: _log.error("error_unraisable", **_described(told.exc_value))
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
@@ -152,8 +155,5 @@ def set_up_logs(stream: TextIO | None = None) -> None:
     )
 
 
-def _crashed(
-    _type: type[BaseException], error: BaseException, _traceback: TracebackType | None
-) -> None:
-    """The end of a process: what kept it from going on, without the words of the error."""
-    _log.error("process_failed", **described(error))
+def _described(error: BaseException | None) -> dict[str, object]:
+    return {} if error is None else described(error)
