@@ -50,14 +50,10 @@ class BulkRefunds(Struct, frozen=True, forbid_unknown_fields=True):
     """Refunds that are to be made; each is checked, made and answered for itself."""
 
     refunds: Annotated[
-        list[msgspec.Raw],
+        list[BulkRefund],
         Meta(
             description="In any order; none waits for another.",
-            extra_json_schema={
-                "items": {"$ref": "#/components/schemas/BulkRefund"},
-                "minItems": 1,
-                "maxItems": bodies.BULK_ITEMS_MAX,
-            },
+            extra_json_schema={"minItems": 1, "maxItems": bodies.BULK_ITEMS_MAX},
         ),
     ]
 
@@ -119,9 +115,15 @@ class BulkRefundResults(Struct, frozen=True, kw_only=True):
     results: list[BulkRefundResult]
 
 
+class _Apart(Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of a bulk with its items unread."""
+
+    refunds: list[msgspec.Raw]
+
+
 _decoder: Final = msgspec.json.Decoder(CreateRefund)
 _item_decoder: Final = msgspec.json.Decoder(BulkRefund)
-_bulk_decoder: Final = msgspec.json.Decoder(BulkRefunds)
+_apart_decoder: Final = msgspec.json.Decoder(_Apart)
 
 
 class RefundOperations:
@@ -218,7 +220,9 @@ class RefundOperations:
     async def _bulk(self, asked: Asked) -> Reply:
         credential = await authorise(self._keys, asked, "payments:write")
         bodies.check_no_idempotency_key(asked)
-        body = bodies.decode(asked, _bulk_decoder, bodies.fields_of(BulkRefunds), leaves_items=True)
+        body = bodies.decode(
+            asked, _apart_decoder, bodies.fields_of(BulkRefunds), leaves_items=True
+        )
         bodies.check_bulk_size("refunds", len(body.refunds))
         results = await asyncio.gather(
             *(self._item(credential, index, raw) for index, raw in enumerate(body.refunds))
