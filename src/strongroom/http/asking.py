@@ -48,6 +48,11 @@ def problem_of(error: Exception) -> Problem:
         return Unavailable("queue_full")
     if isinstance(error, OutcomeOfCommitUnknown):
         return Unavailable("accept_unknown")
+    if isinstance(error, Refused) and isinstance(error.__cause__, asyncpg.UniqueViolationError):
+        # Keys and references are claimed without one. So a fresh id is that of another row, of the
+        # same microsecond and by a chance of 2^-30; the next request draws a new one.
+        log.warning("id_taken", table=error.__cause__.table_name)
+        return Unavailable("accept_contended")
     if isinstance(error, Refused):
         log.warning("refused_by_database", error=type(error.__cause__).__name__)
         return Invalid("refused_by_database")

@@ -84,7 +84,6 @@ CREATE: Final = Operation(
         "not_after_invalid",
         *WITH_AN_INSTRUMENT,
         *WRITTEN_IN_A_BATCH,
-        "accept_contended",
     ),
     examples=(
         Example(

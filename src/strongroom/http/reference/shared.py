@@ -53,6 +53,7 @@ WITH_METADATA: Final = ("metadata_too_large", "metadata_length", "metadata_chara
 WRITTEN_IN_A_BATCH: Final = (
     "refused_by_database",
     "queue_full",
+    "accept_contended",
     "accept_unknown",
     "database_unavailable",
 )
