@@ -85,6 +85,43 @@ def test_what_changes_something_wants_an_idempotency_key(operation: Operation) -
         assert ("Idempotency-Key" in names) is (operation.method == "POST")
 
 
+def test_every_link_leads_from_what_is_answered_to_what_is_taken() -> None:
+    reached = set()
+    for operation in OPERATIONS:
+        for answer in described(operation)["responses"].values():
+            for link in answer.get("links", {}).values():
+                target = BY_ID[link["operationId"]]
+                names = {parameter["name"] for parameter in described(target)["parameters"]}
+                assert set(link.get("parameters", {})) <= names
+                if "requestBody" in link:
+                    assert set(link["requestBody"]) <= set(target.body.__struct_fields__)
+                schema = answer["content"]["application/json"]["schema"]
+                texts = re.findall(r"\$response\.body#(/[a-z0-9_/]+)", str(link))
+                for text in texts:
+                    assert stands_in(schema, text.split("/")[1:]), (operation.id, text)
+                assert texts
+                reached.add(target.id)
+    taking = {op.id for op in OPERATIONS if re.search(r"{\w+_id}", op.path)}
+    assert taking <= reached
+
+
+def stands_in(schema: Json, steps: list[str]) -> bool:
+    """Whether an answer of this schema can hold something at this JSON pointer."""
+    if "$ref" in schema:
+        schema = OPENAPI["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+    if not steps:
+        return True
+    for kind in (schema, *schema.get("anyOf", [])):
+        if "$ref" in kind and kind is not schema:
+            return stands_in(kind, steps)
+        inner = (
+            kind.get("items") if steps[0].isdigit() else kind.get("properties", {}).get(steps[0])
+        )
+        if inner is not None:
+            return stands_in(inner, steps[1:])
+    return False
+
+
 @by_operation
 def test_an_operation_says_everything_of_itself(operation: Operation) -> None:
     assert operation.summary

@@ -8,6 +8,7 @@ import msgspec
 
 from strongroom import __version__
 from strongroom.errors import PROBLEM_TYPE, ProblemDocument
+from strongroom.http.reference.links import links
 from strongroom.http.reference.operation import (
     HTML_TYPE,
     REQUEST_ID_TOLD,
@@ -237,16 +238,7 @@ def _answer(operation: Operation, answer: Answer, operations: Iterable[Operation
             content["examples"] = examples
         document["content"] = {answer.media: content}
     if answer.links:
-        document["links"] = {
-            other.id: {
-                "operationId": other.id,
-                "parameters": {name: "$response.body#/id"},
-                "description": other.summary,
-            }
-            for name in answer.links
-            for other in operations
-            if f"{{{name}}}" in other.path
-        }
+        document["links"] = links(operation, answer, operations)
     return document
 
 

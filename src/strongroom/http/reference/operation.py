@@ -111,8 +111,8 @@ class Answer(Struct, frozen=True, kw_only=True):
     media: str | None = JSON_TYPE
     """None: no body."""
     headers: tuple[ReplyHeader, ...] = ()
-    links: tuple[str, ...] = ()
-    """Path parameters that its `id` can be given as."""
+    links: Mapping[str, str] = {}
+    """What its parts can be given as in further requests, and where they stand: JSON pointers."""
 
 
 class Example(Struct, frozen=True, kw_only=True):

@@ -57,7 +57,7 @@ CREATE: Final = Operation(
             description="It is on disk, and has come further than `processing` already.",
             type=PaymentView,
             headers=(LOCATION, PREFERENCE_APPLIED),
-            links=("payment_id",),
+            links={"payment_id": "/id"},
         ),
         PAYMENT_PROCESSING,
         Answer(
@@ -65,7 +65,7 @@ CREATE: Final = Operation(
             description="This key made it earlier; here it is as it now stands.",
             type=PaymentView,
             headers=OF_A_MOVE,
-            links=("payment_id",),
+            links={"payment_id": "/id"},
         ),
     ),
     problems=(
@@ -209,7 +209,14 @@ LIST: Final = Operation(
     answering=lambda rooms, call: rooms.payments.list_page(call.asked, call.query),
     scope="payments:read",
     query=ListParameters,
-    answers=(Answer(status=200, description="A page.", type=PaymentList),),
+    answers=(
+        Answer(
+            status=200,
+            description="A page.",
+            type=PaymentList,
+            links={"payment_id": "/data/0/id", "cursor": "/next_cursor"},
+        ),
+    ),
     problems=(
         *WITH_A_KEY,
         *WITH_A_LIST,
@@ -269,7 +276,14 @@ BULK: Final = Operation(
     body=BulkPayments,
     item=BulkPayment,
     body_bytes_max=BULK_BYTES_MAX,
-    answers=(Answer(status=200, description="A result an item.", type=BulkPaymentResults),),
+    answers=(
+        Answer(
+            status=200,
+            description="A result an item.",
+            type=BulkPaymentResults,
+            links={"payment_id": "/results/0/payment/id"},
+        ),
+    ),
     problems=(*WITH_A_KEY, *WITH_A_BODY, *OF_A_BULK, "database_unavailable"),
     examples=(
         Example(

@@ -61,21 +61,21 @@ CREATE: Final = Operation(
             description="It is on disk, and has come further than `processing` already.",
             type=RefundView,
             headers=(LOCATION, PREFERENCE_APPLIED),
-            links=("refund_id",),
+            links={"refund_id": "/id"},
         ),
         Answer(
             status=202,
             description="It is on disk and on its way: `processing`.",
             type=RefundView,
             headers=OF_A_MOVE,
-            links=("refund_id",),
+            links={"refund_id": "/id"},
         ),
         Answer(
             status=200,
             description="This key made it earlier; here it is as it now stands.",
             type=RefundView,
             headers=OF_A_MOVE,
-            links=("refund_id",),
+            links={"refund_id": "/id"},
         ),
     ),
     problems=(
@@ -118,7 +118,14 @@ LIST: Final = Operation(
     answering=lambda rooms, call: rooms.refunds.list_page(call.asked, call.query),
     scope="payments:read",
     query=RefundParameters,
-    answers=(Answer(status=200, description="A page.", type=RefundList),),
+    answers=(
+        Answer(
+            status=200,
+            description="A page.",
+            type=RefundList,
+            links={"refund_id": "/data/0/id", "cursor": "/next_cursor"},
+        ),
+    ),
     problems=(*WITH_A_KEY, *WITH_A_LIST, "payment_not_found"),
     examples=(
         Example(
@@ -174,7 +181,14 @@ BULK: Final = Operation(
     body=BulkRefunds,
     item=BulkRefund,
     body_bytes_max=BULK_BYTES_MAX,
-    answers=(Answer(status=200, description="A result an item.", type=BulkRefundResults),),
+    answers=(
+        Answer(
+            status=200,
+            description="A result an item.",
+            type=BulkRefundResults,
+            links={"refund_id": "/results/0/refund/id"},
+        ),
+    ),
     problems=(*WITH_A_KEY, *WITH_A_BODY, *OF_A_BULK),
     examples=(
         Example(

@@ -75,14 +75,14 @@ PAYMENT_PROCESSING: Final = Answer(
     "`Prefer: wait=N`.",
     type=PaymentView,
     headers=OF_A_MOVE,
-    links=("payment_id",),
+    links={"payment_id": "/id"},
 )
 PAYMENT_MOVED: Final = Answer(
     status=200,
     description="The payment, which has come further than `processing`.",
     type=PaymentView,
     headers=OF_A_MOVE,
-    links=("payment_id",),
+    links={"payment_id": "/id"},
 )
 
 
