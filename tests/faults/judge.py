@@ -5,7 +5,7 @@ import hashlib
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 from uuid import UUID
 
 import asyncpg
@@ -35,6 +35,14 @@ SELECT payment_id, count(*) AS many, min(version) AS low, max(version) AS high,
   (array_agg(row_format ORDER BY version DESC))[1] AS format
 FROM events GROUP BY payment_id
 """
+
+
+class Fetching(Protocol):
+    """What gives rows of the database, past row-level security."""
+
+    async def fetch(self, query: str, *arguments: object) -> list[asyncpg.Record]:
+        """Rows of a query."""
+        ...
 
 
 class Judged(NamedTuple):
@@ -80,8 +88,8 @@ async def judge(deployment: Deployment, accepted: Mapping[str, str]) -> Judged:
     findings = [
         *_charged_once(payments, charges),
         *_ended(payments, accepted),
-        *await _logged(deployment, payments),
-        *await _tidied(deployment, payments),
+        *await logged(deployment, payments),
+        *await tidied(deployment, payments),
         *_attempts_closed(payments, attempts),
     ]
     shown = "\n".join(findings[:FINDINGS_SHOWN_MAX])
@@ -136,7 +144,7 @@ def _ended(payments: Mapping[UUID, asyncpg.Record], accepted: Mapping[str, str])
             yield f"{text} is {row['status']} and frozen: {row['review']}"
 
 
-async def _logged(deployment: Deployment, payments: Mapping[UUID, asyncpg.Record]) -> list[str]:
+async def logged(deployment: Fetching, payments: Mapping[UUID, asyncpg.Record]) -> list[str]:
     logged = {row["payment_id"]: row for row in await deployment.fetch(EVENTS_SQL)}
     found = [f"events of {key} without a payment" for key in logged.keys() - payments.keys()]
     for payment_id, row in payments.items():
@@ -161,7 +169,7 @@ def _digest(payment: Payment, row_format: int) -> bytes:
     return hashlib.sha256(msgspec.json.encode(older, order="deterministic")).digest()
 
 
-async def _tidied(deployment: Deployment, payments: Mapping[UUID, asyncpg.Record]) -> list[str]:
+async def tidied(deployment: Fetching, payments: Mapping[UUID, asyncpg.Record]) -> list[str]:
     jobs = {row["payment_id"] for row in await deployment.fetch("SELECT payment_id FROM jobs")}
     found = [
         f"{to_text('pay', payment_id)} has ended and has a job"
