@@ -26,6 +26,7 @@ NAMES: Final = (
     "accept",
     "bulk",
     "end_to_end",
+    "grown",
     "settle",
     "stripe_sdk",
     "start",
@@ -56,6 +57,7 @@ class Run:
             self._do("bulk", lambda: measures.bulk(server, lengths))
             self._do("end_to_end", lambda: measures.end_to_end(server, lengths))
             self._do("unbatched", lambda: measures.unbatched(server, lengths))
+        self._do("grown", lambda: measures.grown(server, lengths))
         self._do("settle", lambda: measures.settle(server, lengths))
         self._do("stripe_sdk", lambda: whole.stripe_sdk(server, lengths))
         self._do("start", lambda: whole.start(lengths))
@@ -83,7 +85,7 @@ class Run:
 
 def _aside(outcome: Outcome) -> str:
     parts = []
-    for key in ("forms", "by_writers", "cpu_us", "rows_read"):
+    for key in ("forms", "by_writers", "cpu_us", "cpu_us_empty", "cpu_us_grown", "rows_read"):
         found = outcome.details.get(key)
         if isinstance(found, dict):
             values = " ".join(f"{name}={number(value)}" for name, value in found.items())

@@ -60,12 +60,22 @@ GROUP BY relname
 ROWS_READ_SHOWN = 0.05
 
 
-def rows_read(deployment: Deployment, payments: int) -> dict[str, float]:
+def index_reads(deployment: Deployment) -> dict[str, int]:
+    """Rows and index entries that statements have read so far, by table."""
+    return {str(row[0]): int(row[1]) for row in query(deployment.owner_url, _ROWS_READ)}
+
+
+def rows_read(
+    deployment: Deployment, payments: int, before: dict[str, int] | None = None
+) -> dict[str, float]:
     """Rows and index entries that statements have read, by table, for each payment.
 
     A few are right. Many mean a plan that walks through a table, and costs more as it grows.
-    Complete when the processes have ended: a backend reports at its end at the latest.
+    Complete when the processes have ended: a backend reports at its end at the latest. What was
+    read `before` does not count.
     """
-    counted = query(deployment.owner_url, _ROWS_READ)
-    each = {str(row[0]): round(int(row[1]) / max(1, payments), 2) for row in counted}
+    each = {
+        table: round((count - (before or {}).get(table, 0)) / max(1, payments), 2)
+        for table, count in index_reads(deployment).items()
+    }
     return {table: count for table, count in each.items() if count >= ROWS_READ_SHOWN}

@@ -12,6 +12,7 @@ UNITS: Final = {
     "accept_p50_ms": "ms",
     "accept_p99_ms": "ms",
     "bulk_pps": "payments/s, 100 a request",
+    "accept_at_1m_ratio": "accept_rps over a million payments / over none",
     "settle_pps": "payments/s",
     "end_to_end_pps": "payments/s",
     "stripe_sdk_pps": "payments/s",
@@ -74,6 +75,7 @@ def targets(figures: Mapping[str, float]) -> list[Target]:
             "<=",
             2.5 * 256_000 / rate if rate else 0.0,
         ),
+        Target("accept_at_1m_ratio", figures.get("accept_at_1m_ratio"), ">=", 0.9),
         Target("pss_mb", figures.get("pss_mb"), "<=", 200.0),
     ]
 

@@ -3,10 +3,11 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from statistics import median
 from typing import Final
 
 from bench import pgbench
-from bench.audit import audit, rows_read
+from bench.audit import audit, index_reads, rows_read
 from bench.children import API, Failed, Process, api, load, tail, worker
 from bench.cluster import Deployment, Server, query
 from bench.load import Plan, Result
@@ -37,6 +38,9 @@ class Lengths:
     accept_seconds: float = 10
     bulk_seconds: float = 6
     unbatched_seconds: float = 5
+    grown_payments: int = 1_000_000
+    grown_rounds: int = 3
+    grown_seconds: float = 6
     settle_payments: int = 40_000
     sdk_payments: int = 3_000
     starts: int = 3
@@ -49,6 +53,9 @@ QUICK: Final = Lengths(
     accept_seconds=3,
     bulk_seconds=3,
     unbatched_seconds=2,
+    grown_payments=200_000,
+    grown_rounds=1,
+    grown_seconds=3,
     settle_payments=20_000,
     sdk_payments=600,
     starts=1,
@@ -110,6 +117,41 @@ def bulk(server: Server, lengths: Lengths, module: Sequence[str] = API) -> Outco
     return Outcome({"bulk_pps": result.rps}, _details(result) | {"rows_read": reads}, wrong)
 
 
+def grown(server: Server, lengths: Lengths) -> Outcome:
+    """The API over many stored payments and over none, in turns; the median of the ratios."""
+    ratios: list[float] = []
+    rates: dict[str, list[float]] = {"empty": [], "grown": []}
+    cpu_us: dict[str, dict[str, float]] = {}
+    wrong: list[str] = []
+    times = (lengths.warm_up_seconds, lengths.grown_seconds)
+    with server.deployment() as full:
+        prefill(server, full, lengths.grown_payments)
+        stored = lengths.grown_payments
+        reads: dict[str, float] = {}
+        for _ in range(lengths.grown_rounds):
+            with server.deployment() as deployment:
+                empty, _, problems = _accept(server, deployment, *times)
+            wrong += problems
+            result, reads, problems = _accept(server, full, *times, stored=stored)
+            wrong += problems
+            stored += result.accepted
+            ratios.append(result.rps / empty.rps)
+            for name, one in (("empty", empty), ("grown", result)):
+                rates[name].append(round(one.rps, 1))
+                cpu_us[name] = {part: round(used, 1) for part, used in one.cpu_us.items()}
+    return Outcome(
+        {"accept_at_1m_ratio": median(ratios)},
+        {
+            "stored": lengths.grown_payments,
+            "rates": rates,
+            "cpu_us_empty": cpu_us["empty"],
+            "cpu_us_grown": cpu_us["grown"],
+            "rows_read": reads,
+        },
+        wrong,
+    )
+
+
 def unbatched(server: Server, lengths: Lengths) -> Outcome:
     """The same server with batches of one: the best of several numbers of writers."""
     found: dict[int, Result] = {}
@@ -141,7 +183,10 @@ def _accept(
     seconds: float,
     module: Sequence[str] = API,
     bulk: int | None = None,
+    stored: int = 0,
 ) -> tuple[Result, dict[str, float], list[str]]:
+    """One run on a deployment that holds `stored` payments already."""
+    reads_before = index_reads(deployment)
     with api(deployment.home, module) as (serving, port):
         result = load(
             deployment.home,
@@ -158,8 +203,8 @@ def _accept(
         )
         for one in serving:
             _check_alive(one.poll(), deployment, "api")
-    reads = rows_read(deployment, result.accepted)
-    return result, reads, _failures(result) + audit(deployment, result.accepted)
+    reads = rows_read(deployment, result.accepted, reads_before)
+    return result, reads, _failures(result) + audit(deployment, stored + result.accepted)
 
 
 def end_to_end(server: Server, lengths: Lengths) -> Outcome:
