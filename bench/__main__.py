@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from bench import machine, measures, pgbench, whole
+from bench import comparisons, machine, measures, pgbench, whole
 from bench.children import Failed
 from bench.cluster import Server, running_server, sync_us
 from bench.figures import medians, number, table, targets
@@ -27,6 +27,7 @@ NAMES: Final = (
     "bulk",
     "end_to_end",
     "grown",
+    "guarded",
     "settle",
     "stripe_sdk",
     "start",
@@ -57,7 +58,8 @@ class Run:
             self._do("bulk", lambda: measures.bulk(server, lengths))
             self._do("end_to_end", lambda: measures.end_to_end(server, lengths))
             self._do("unbatched", lambda: measures.unbatched(server, lengths))
-        self._do("grown", lambda: measures.grown(server, lengths))
+        self._do("grown", lambda: comparisons.grown(server, lengths))
+        self._do("guarded", lambda: comparisons.guarded(server, lengths))
         self._do("settle", lambda: measures.settle(server, lengths))
         self._do("stripe_sdk", lambda: whole.stripe_sdk(server, lengths))
         self._do("start", lambda: whole.start(lengths))

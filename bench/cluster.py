@@ -69,6 +69,7 @@ class Server:
         stripe_url: str = "http://127.0.0.1:9",
         accept_writers: int | None = None,
         accept_batch_max: int | None = None,
+        telemetry: bool = True,
     ) -> Iterator[Deployment]:
         """A fresh deployment; its database goes afterwards, and its pages are written out."""
         self.made += 1
@@ -78,7 +79,7 @@ class Server:
         made = asyncio.run(
             prepare_dev(home, self.url(database), stripe_url, "http://127.0.0.1:8080")
         )
-        settings = Home(home).settings()
+        settings = msgspec.structs.replace(Home(home).settings(), telemetry=telemetry)
         if accept_writers is not None:
             settings = msgspec.structs.replace(settings, accept_writers=accept_writers)
         if accept_batch_max is not None:

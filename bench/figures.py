@@ -13,6 +13,7 @@ UNITS: Final = {
     "accept_p99_ms": "ms",
     "bulk_pps": "payments/s, 100 a request",
     "accept_at_1m_ratio": "accept_rps over a million payments / over none",
+    "accept_guarded_ratio": "CPU of the API an accept, without telemetry / with it",
     "settle_pps": "payments/s",
     "end_to_end_pps": "payments/s",
     "stripe_sdk_pps": "payments/s",

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from statistics import median
 from typing import Final
 
 from bench import pgbench
@@ -41,6 +40,8 @@ class Lengths:
     grown_payments: int = 1_000_000
     grown_rounds: int = 3
     grown_seconds: float = 6
+    guarded_rounds: int = 10
+    guarded_seconds: float = 2
     settle_payments: int = 40_000
     sdk_payments: int = 3_000
     starts: int = 3
@@ -56,6 +57,8 @@ QUICK: Final = Lengths(
     grown_payments=200_000,
     grown_rounds=1,
     grown_seconds=3,
+    guarded_rounds=3,
+    guarded_seconds=1,
     settle_payments=20_000,
     sdk_payments=600,
     starts=1,
@@ -92,7 +95,7 @@ def pgbench_tps(server: Server, lengths: Lengths) -> Outcome:
 def accept(server: Server, lengths: Lengths, module: Sequence[str] = API) -> Outcome:
     """The API alone, 256 connections. `module` is another program to run in its place."""
     with server.deployment() as deployment:
-        result, reads, wrong = _accept(
+        result, reads, wrong = run_accept(
             server, deployment, lengths.warm_up_seconds, lengths.accept_seconds, module
         )
     figures = {
@@ -106,7 +109,7 @@ def accept(server: Server, lengths: Lengths, module: Sequence[str] = API) -> Out
 def bulk(server: Server, lengths: Lengths, module: Sequence[str] = API) -> Outcome:
     """The API alone, a hundred payments a request."""
     with server.deployment() as deployment:
-        result, reads, wrong = _accept(
+        result, reads, wrong = run_accept(
             server,
             deployment,
             lengths.warm_up_seconds,
@@ -117,41 +120,6 @@ def bulk(server: Server, lengths: Lengths, module: Sequence[str] = API) -> Outco
     return Outcome({"bulk_pps": result.rps}, _details(result) | {"rows_read": reads}, wrong)
 
 
-def grown(server: Server, lengths: Lengths) -> Outcome:
-    """The API over many stored payments and over none, in turns; the median of the ratios."""
-    ratios: list[float] = []
-    rates: dict[str, list[float]] = {"empty": [], "grown": []}
-    cpu_us: dict[str, dict[str, float]] = {}
-    wrong: list[str] = []
-    times = (lengths.warm_up_seconds, lengths.grown_seconds)
-    with server.deployment() as full:
-        prefill(server, full, lengths.grown_payments)
-        stored = lengths.grown_payments
-        reads: dict[str, float] = {}
-        for _ in range(lengths.grown_rounds):
-            with server.deployment() as deployment:
-                empty, _, problems = _accept(server, deployment, *times)
-            wrong += problems
-            result, reads, problems = _accept(server, full, *times, stored=stored)
-            wrong += problems
-            stored += result.accepted
-            ratios.append(result.rps / empty.rps)
-            for name, one in (("empty", empty), ("grown", result)):
-                rates[name].append(round(one.rps, 1))
-                cpu_us[name] = {part: round(used, 1) for part, used in one.cpu_us.items()}
-    return Outcome(
-        {"accept_at_1m_ratio": median(ratios)},
-        {
-            "stored": lengths.grown_payments,
-            "rates": rates,
-            "cpu_us_empty": cpu_us["empty"],
-            "cpu_us_grown": cpu_us["grown"],
-            "rows_read": reads,
-        },
-        wrong,
-    )
-
-
 def unbatched(server: Server, lengths: Lengths) -> Outcome:
     """The same server with batches of one: the best of several numbers of writers."""
     found: dict[int, Result] = {}
@@ -160,7 +128,7 @@ def unbatched(server: Server, lengths: Lengths) -> Outcome:
         with server.deployment(
             accept_writers=count // api_processes(), accept_batch_max=1
         ) as deployment:
-            found[count], _, problems = _accept(
+            found[count], _, problems = run_accept(
                 server, deployment, lengths.warm_up_seconds / 2, lengths.unbatched_seconds
             )
             wrong += problems
@@ -176,7 +144,7 @@ def unbatched(server: Server, lengths: Lengths) -> Outcome:
     )
 
 
-def _accept(
+def run_accept(
     server: Server,
     deployment: Deployment,
     warm_up_seconds: float,

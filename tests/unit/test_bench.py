@@ -57,7 +57,13 @@ def test_the_table_shows_figures_rounds_and_verdicts():
     lines = table(FAST).splitlines()
     assert lines[0].split()[:2] == ["pgbench_tps", "6,000"]
     assert lines[0].endswith("of 5,000 6,000 7,000")
-    assert [line.split()[-1] for line in lines if " >= " in line] == ["met", "met", "met", "MET", "met"]
+    assert [line.split()[-1] for line in lines if " >= " in line] == [
+        "met",
+        "met",
+        "met",
+        "MET",
+        "met",
+    ]
     assert all(len(line) <= 100 for line in lines)
 
 
