@@ -37,7 +37,7 @@ STOCKED_AT_ONCE: Final = 150
 STOCKED_SECONDS_MAX: Final = 40.0
 PHASE_SECONDS: Final = 2.5
 END_SECONDS_MAX: Final = 60.0
-CUT_OFF_MAX: Final = 100
+CUT_OFF_MAX: Final = 20
 READY: Final = ("api_ready", "api_ready")
 STOCKED_STATUSES: Final = {
     "succeeded", "failed", "requires_action", "outcome_unknown", "requires_payment_method",

@@ -15,26 +15,21 @@ from typing import Any, Final
 import aiohttp
 import asyncpg
 
-from strongroom.app import REFUNDS_CLAIMED_MAX, REFUNDS_IN_FLIGHT_MAX, Api
+from strongroom.app import Api, _workers, telemetry_of
 from strongroom.clock import ShiftedClock, microseconds_since_epoch, monotonic_seconds
-from strongroom.config import Home
+from strongroom.config import Home, Settings
 from strongroom.database import SEARCH_PATH, connect_pool
-from strongroom.gateways.accounts import Accounts
 from strongroom.gateways.port import Gateway
 from strongroom.gateways.stripe.client import StripeGateway
+from strongroom.http.traffic import Traffic
 from strongroom.ids import BUCKETS, new_id, to_text
 from strongroom.payments.accept import Acceptor
-from strongroom.payments.engine import Engine
-from strongroom.payments.refund_engine import RefundDesk
 from strongroom.payments.retention import Retention
-from strongroom.payments.sender import Sender
 from strongroom.setup import prepare_dev
-from strongroom.work.calls import LEASE_OVER_DEADLINE, Calls
-from strongroom.work.worker import Worker
 from tests.acceptance.inside import say
 from tests.sandbox.conftest import KNOB_TOKEN, SECRET_KEY, RunningStripe
 
-DEADLINE: Final = timedelta(seconds=1)
+DEADLINE_SECONDS: Final = 1.0
 QUIET_SECONDS_MAX: Final = 40.0
 LOOK_SECONDS: Final = 0.01
 LEDGER_PAGE: Final = 5000
@@ -66,18 +61,37 @@ class Shop:
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
-        """Everything runs in the block and has ended after it."""
+        """Everything runs in the block and has ended after it, put together as processes are."""
+        secret, size = self._home.secret, 8
         api_pool = await connect_pool(
-            self._home.secret("database_api_url"), size_max=6, application="strongroom-api"
+            secret("database_api_url"), size_max=size, application="strongroom-api"
         )
         pool = await connect_pool(
-            self._home.secret("database_worker_url"), size_max=8, application="strongroom-worker"
+            secret("database_worker_url"), size_max=size, application="strongroom-worker"
         )
-        self.acceptor = Acceptor(api_pool)
-        self.api = Api(api_pool, self.clock, "dev", self.acceptor)
-        self.workers = self._workers(pool)
-        self.retention = Retention(pool, self.clock, range(BUCKETS))
+        settings, buckets = Settings(gateway_deadline_seconds=DEADLINE_SECONDS), range(BUCKETS)
+        self.telemetry = [
+            telemetry_of(settings, self.clock, name, None) for name in ("strongroom-api", "worker")
+        ]
+        self.acceptor = Acceptor(api_pool, telemetry=self.telemetry[0])
+        self.api = Api(api_pool, self.clock, "dev", self.acceptor, self.telemetry[0])
+        self.front = Traffic(
+            self.api.front_door, self.telemetry[0],
+            front_paths=self.api.front_door.paths, trusts_callers=False,
+        )  # fmt: skip
+        self.gateways = {
+            "stripe": self.telemetry[1].watched_gateway(
+                "stripe", StripeGateway(self.clock, "http://127.0.0.1:1/returned")
+            )
+        }
+        self.telemetry[1].read_open_work(pool, buckets)
+        self.workers = _workers(
+            pool, self.clock, self.gateways, settings, buckets, self.telemetry[1]
+        )
+        self.retention = Retention(pool, self.clock, buckets)
         self.api.start()
+        for telemetry in self.telemetry:
+            telemetry.start()
         running = [asyncio.create_task(worker.run()) for worker in self.workers]
         self._session = aiohttp.ClientSession()
         try:
@@ -87,31 +101,13 @@ class Shop:
                 worker.stop()
             await asyncio.gather(*running)
             await self.api.drain()
+            for telemetry in self.telemetry:
+                await telemetry.close()
             await self._session.close()
             for gateway in self.gateways.values():
                 await gateway.close()
             await api_pool.close()
             await pool.close()
-
-    def _workers(self, pool: asyncpg.Pool) -> list[Worker[Any]]:
-        accounts, lease = Accounts(pool), DEADLINE * LEASE_OVER_DEADLINE
-        self.gateways = {"stripe": StripeGateway(self.clock, "http://127.0.0.1:1/returned")}
-        self.calls = [Calls(self.clock, DEADLINE) for _ in range(2)]
-        buckets = range(BUCKETS)
-        engine = Engine(
-            pool, self.clock, self.gateways, actor="worker", lease=lease, buckets=buckets
-        )
-        refunds = RefundDesk(
-            pool, self.gateways, accounts, self.calls[1],
-            actor="worker", lease=lease, buckets=buckets,
-        )  # fmt: skip
-        return [
-            Worker(Sender(engine, self.gateways, accounts, self.calls[0]), self.calls[0]),
-            Worker(
-                refunds, self.calls[1],
-                in_flight_max=REFUNDS_IN_FLIGHT_MAX, claim_max=REFUNDS_CLAIMED_MAX,
-            ),
-        ]  # fmt: skip
 
     # Time.
 
@@ -165,7 +161,7 @@ class Shop:
     def kept(self) -> dict[str, int]:
         """How much each container holds that this process keeps beyond a request, by its path."""
         found: dict[str, int] = {}
-        for name in ("api", "acceptor", "workers", "gateways", "retention"):
+        for name in ("api", "acceptor", "workers", "gateways", "retention", "telemetry"):
             _measure(getattr(self, name), name, found, set())
         return found
 
@@ -182,7 +178,7 @@ class Shop:
             headers.append((b"idempotency-key", key.encode()))
         path, _, query = path.partition("?")
         said = await say(
-            self.api.front_door, path, headers, [json.dumps(body).encode() if body else b"{}"],
+            self.front, path, headers, [json.dumps(body).encode() if body else b"{}"],
             method=method, query=query.encode(),
         )  # fmt: skip
         answer: dict[str, Any] = json.loads(said.body)
@@ -196,9 +192,7 @@ class Shop:
         for _ in range(CACHED_PATHS):
             unknown = to_text("pay", new_id(microseconds_since_epoch(self.clock.now()), entity))
             for path in ("", "/confirm", "/capture", "/cancel"):
-                await say(
-                    self.api.front_door, f"/v1/payments/{unknown}{path}", [], [], method="GET"
-                )
+                await say(self.front, f"/v1/payments/{unknown}{path}", [], [], method="GET")
 
     async def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         """A POST under a key of its own; one in twenty is sent once more, and is a replay."""
