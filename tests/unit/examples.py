@@ -171,8 +171,8 @@ COMMANDS: Final[tuple[Command, ...]] = (
 
 
 def every_payment() -> Iterator[Payment]:
-    """Each shape, frozen or not, with the first attempt, the last and one beyond."""
-    numbers = (1, ATTEMPTS_MAX, ATTEMPTS_MAX + 1)
+    """Each shape, frozen or not, with the first attempt and one beyond the last."""
+    numbers = (1, ATTEMPTS_MAX + 1)
     for shape, review, number in product(SHAPES, (None, "amount_mismatch"), numbers):
         yield payment(**shape, review=review, attempt_no=number)
 
@@ -181,12 +181,18 @@ def every_happening() -> Iterator[Happening]:
     """Each command, timer and answer, for whatever attempt."""
     yield from COMMANDS
     yield Due(None)
-    for object_id, staged in product((None, "pi_1"), (True, False)):
-        for state in ATTEMPT_STATES:
-            yield Due(attempt(state=state, gateway_object_id=object_id, staged=staged))
-        one = attempt(gateway_object_id=object_id, staged=staged)
+    for object_id, staged, state in product((None, "pi_1"), (True, False), ATTEMPT_STATES):
+        yield Due(attempt(state=state, gateway_object_id=object_id, staged=staged))
+    for one in (
+        attempt(kind="authorize"),
+        attempt(),
+        attempt(gateway_object_id=None),
+        attempt(gateway_object_id=None, staged=False),
+    ):
         for answer, asked, tries in product(ANSWERS, ASKED, (0, 9)):
             yield answered(answer, one, asked=asked, tries=tries)
+            if asked == "capture":
+                yield answered(answer, one, asked=asked, tries=tries, capture_minor=PART)
 
 
 # Whatever the database can hold, and whatever can happen to it.
@@ -212,6 +218,7 @@ attempts = st.builds(
     attempt,
     attempt_no=st.integers(1, 21),
     state=st.sampled_from(ATTEMPT_STATES),
+    kind=st.sampled_from(["sale", "authorize"]),
     staged=st.booleans(),
     gateway_object_id=st.sampled_from([None, "pi_1"]),
 )
@@ -222,6 +229,7 @@ answereds = st.builds(
     attempts,
     asked=st.sampled_from(ASKED),
     tries=st.integers(0, 30),
+    capture_minor=st.sampled_from([None, PART, AMOUNT]),
 )
 dues = st.builds(Due, st.none() | attempts)
 happenings: st.SearchStrategy[Happening] = st.one_of(answereds, dues, st.sampled_from(COMMANDS))

@@ -8,6 +8,7 @@ from strongroom.payments.states import (
     Answered,
     Approved,
     AtGateway,
+    Attempt,
     Canceled,
     Decision,
     Declined,
@@ -131,12 +132,13 @@ def a_freed_reference_can_charge_no_more(
     return True
 
 
-def may_be_taken(payment: Payment, amount_minor: int) -> bool:
+def may_be_taken(payment: Payment, amount_minor: int, of: Attempt) -> bool:
     """Whether an answer that so much was taken is what was wanted."""
     if payment.status == "succeeded":
         return amount_minor == payment.captured_minor
     if payment.capture == "manual" and payment.capture_minor is None:
-        return 0 < amount_minor <= payment.amount_minor  # by someone at the gateway
+        by_someone_at_the_gateway = 0 < amount_minor <= payment.amount_minor
+        return of.kind == "authorize" and by_someone_at_the_gateway
     return amount_minor == (payment.capture_minor or payment.amount_minor)
 
 
@@ -150,7 +152,7 @@ def money_is_captured_by_success_only(
     assert (before.captured_minor, before.status in FINAL) == (0, False)
     assert made.payment.status == "succeeded"
     assert made.payment.captured_minor == happening.answer.amount_minor
-    assert may_be_taken(before, made.payment.captured_minor)
+    assert may_be_taken(before, made.payment.captured_minor, happening.attempt)
     return True
 
 
@@ -184,8 +186,8 @@ def another_amount_always_freezes(
     match happening:
         case Answered(answer=Mismatched()):
             pass
-        case Answered(answer=Approved(amount, currency)):
-            if may_be_taken(before, amount) and currency == before.currency:
+        case Answered(answer=Approved(amount, currency), attempt=of):
+            if may_be_taken(before, amount, of) and currency == before.currency:
                 return False
         case _:
             return False

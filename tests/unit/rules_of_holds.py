@@ -83,6 +83,7 @@ def an_amount_is_asked_of_a_hold_once(
     assert made.payment.capture_minor is None
     assert isinstance(happening, Answered)
     refused = happening.asked == "capture" and isinstance(happening.answer, Declined)
+    assert not refused or happening.capture_minor == before.capture_minor
     assert refused or isinstance(happening.answer, Canceled)
     return True
 

@@ -17,15 +17,20 @@ from strongroom.payments.states import (
     Answer,
     Answered,
     Approved,
+    AtGateway,
     Attempt,
+    Authorized,
     Call,
     Canceled,
     CancelObject,
+    CaptureHold,
+    Command,
     Decision,
     Declined,
     Due,
     Effect,
     Look,
+    NotPossible,
     NotSent,
     Open,
     Payment,
@@ -39,6 +44,13 @@ from tests.unit.examples import AMOUNT, START, attempt, payment
 from tests.unit.fake_gateway import FakeGateway
 
 LEASE: Final = timedelta(seconds=25)
+WORDS: Final[dict[type, tuple[str, str]]] = {
+    Send: ("confirm", "send"),
+    Look: ("retrieve", "look"),
+    CancelObject: ("cancel", "cancel"),
+    CaptureHold: ("capture", "capture"),
+}
+"""What the gateway is asked for, and what the answer is one to."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +103,22 @@ class World:
     late: list[tuple[Payment, Answered, int]] = field(default_factory=list)
     waiting: list[tuple[Effect, int, datetime]] = field(default_factory=list)
     released: bool = False
+    captures: int = 0
+
+    def command(self, wish: Command) -> bool:
+        """What a caller asks, as Commander; it waits for a claim that has the job's row."""
+        assert self.claiming is None
+        try:
+            made = decide(self.payment, wish, self.now)
+        except NotPossible:
+            return False
+        self.payment, effect = made.payment, made.effect
+        if isinstance(effect, Schedule):
+            job = self.job or Job(effect.run_at)
+            if not job.held or job.run_at <= effect.run_at:
+                job = dataclasses.replace(job, run_at=effect.run_at)
+            self.job = job
+        return True
 
     def pass_time(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
@@ -107,8 +135,9 @@ class World:
         if self.claiming is not None or job is None or job.run_at > self.now:
             return False
         self.job = Job(self.now + LEASE, held=True, lease=job.lease + 1, tries=job.tries + 1)
-        # What was never claimed before is not looked for.
-        one = self.attempts.get(self.payment.attempt_no) if self.job.tries > 1 else None
+        # What was never claimed before, and never changed, is not looked for.
+        touched = self.job.tries > 1 or self.payment.version > 1
+        one = self.attempts.get(self.payment.attempt_no) if touched else None
         self.claiming = Claim(self.payment, one, job, self.now, self.steady)
         return True
 
@@ -145,11 +174,12 @@ class World:
                 attempt_no=effect.attempt_no,
                 gateway_key=f"key_{effect.attempt_no}",
                 gateway_object_id=None,
+                kind="authorize" if made.payment.capture == "manual" else "sale",
                 opened_at=claim.now,
             )
             self.attempts[effect.attempt_no] = one
             effect = Send()
-        if isinstance(effect, Send | Look | CancelObject):
+        if isinstance(effect, AtGateway):
             assert one is not None
             ends = claim.steady + LEASE.total_seconds()
             sender = Sender(made.payment, one, effect, job.tries, job.lease, ends)
@@ -169,7 +199,7 @@ class World:
     def _goes_on(self, sender: Sender) -> bool:
         """Lease and time are looked at before a call; the call itself may come much later."""
         over = self.steady + 10 > sender.lease_ends
-        if over or not isinstance(sender.effect, Send | Look | CancelObject):
+        if over or not isinstance(sender.effect, AtGateway):
             self.senders.remove(sender)
             return False
         if isinstance(sender.effect, Send) and self.now >= sender.payment.not_after:
@@ -207,16 +237,23 @@ class World:
         self._goes_on(sender)
 
     def _call(self, sender: Sender, fault: str) -> None:
-        words = {Send: ("confirm", "send"), Look: ("retrieve", "look")}
-        operation, asked = words.get(type(sender.effect), ("cancel", "cancel"))
+        operation, asked = WORDS[type(sender.effect)]
         object_id, key = sender.attempt.gateway_object_id, f"{sender.attempt.gateway_key}_confirm"
         if operation == "cancel":
             key = f"{sender.attempt.gateway_key}_cancel_{self.now:%d%H}"
+        if operation == "capture":
+            self.captures += 1
+            key = f"{sender.attempt.gateway_key}_capture_{self.captures}"
         heard, told = (
             ("no object", "no object")
             if object_id is None
             else self.gateway.ask(
-                operation, None if operation == "retrieve" else key, object_id, fault, self.now
+                operation,
+                None if operation == "retrieve" else key,
+                object_id,
+                fault,
+                self.now,
+                sender.payment.capture_minor or AMOUNT,
             )
         )
         if heard is None:
@@ -233,7 +270,12 @@ class World:
     def _answered(self, sender: Sender, answer: Answer, asked: Any) -> Answered:
         call = Call(operation=asked, started_at=self.now, duration_ms=0.0, outcome="x")
         return Answered(
-            attempt=sender.attempt, answer=answer, call=call, asked=asked, tries=sender.tries
+            attempt=sender.attempt,
+            answer=answer,
+            call=call,
+            asked=asked,
+            tries=sender.tries,
+            capture_minor=sender.payment.capture_minor,
         )
 
     def _settle(self, sender: Sender, heard_commit: bool) -> None:
@@ -248,14 +290,11 @@ class World:
     def settle(
         self, seen: Payment, answered: Answered, lease: int, tried: list[Decision] | None = None
     ) -> Decision:
-        """Phase three, as Engine.settle: against the row as last seen, then as it now is.
-
-        What changes nothing is not held against the row as it now is.
-        """
+        """Phase three, as Engine.settle: against the row as last seen, then as it now is."""
         tried = [] if tried is None else tried
         made = decide(seen, answered, self.now)
         tried.append(made)
-        if made.payment is not seen and self.payment.version != seen.version:
+        if self.payment.version != seen.version:
             own = [one for one in tried if one.kind and one.payment == self.payment]
             if own:
                 return own[0]
@@ -306,15 +345,19 @@ def _read(told: Any) -> Answer:
             return Unknown("gateway_error")
         case "429":
             return NotSent("rate_limited")
-        case ("succeeded", _):
-            return Approved(AMOUNT, "EUR")
-        case ("canceled", _):
+        case "refused":
+            return Declined("config_error", "charge_expired_for_capture", object_open=True)
+        case ("succeeded", taken, _):
+            return Approved(taken, "EUR")
+        case ("requires_capture", _, holds_until):
+            return Authorized(AMOUNT, "EUR", holds_until)
+        case ("canceled", *_):
             return Canceled()
-        case ("requires_action", _):
+        case ("requires_action", *_):
             return ActionRequired({"type": "redirect_to_url"})
-        case ("processing", _):
+        case ("processing", *_):
             return Pending()
-        case ("requires_payment_method", _):
+        case ("requires_payment_method", *_):
             return Declined("generic_decline", "generic_decline", object_open=True)
         case _:
             return NotSent("not_confirmed_yet")
