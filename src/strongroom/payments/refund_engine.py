@@ -280,8 +280,9 @@ class RefundDesk:
             for item, decision in decided
             if isinstance(decision.effect, Schedule)
         ]
+        leases: dict[UUID, int] = {}
         if later:
-            await connection.execute(
+            rows = await connection.fetch(
                 SQL["reschedule_refunds"],
                 [item.refund.legal_entity_id for item, _ in later],
                 [item.refund.refund_id for item, _ in later],
@@ -289,10 +290,14 @@ class RefundDesk:
                 [item.lease for item, _ in later],
                 now,
             )
+            leases = {row["refund_id"]: row["lease"] for row in rows}
+        # Whoever has had the lease since may have sent it: then the window of its key has begun.
         unopened = [
             item.refund
             for item, decision in decided
-            if item.refund.opened_at is not None and decision.refund.opened_at is None
+            if item.refund.opened_at is not None
+            and decision.refund.opened_at is None
+            and leases.get(item.refund.refund_id) == item.lease
         ]
         if unopened:
             await connection.execute(

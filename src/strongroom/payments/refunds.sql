@@ -55,12 +55,13 @@ WITH item AS MATERIALIZED (
 )
 SELECT payment_id FROM done;
 
--- reschedule_refunds: come back later, unless someone else is at it
+-- reschedule_refunds: come back later, unless someone else is at it; says who had it last
 UPDATE refund_jobs j SET run_at = item.run_at, held = false
 FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::integer[])
   AS item (legal_entity_id, refund_id, run_at, lease)
 WHERE j.legal_entity_id = item.legal_entity_id AND j.refund_id = item.refund_id
-  AND (j.lease = item.lease OR NOT j.held OR j.run_at <= $5);
+  AND (j.lease = item.lease OR NOT j.held OR j.run_at <= $5)
+RETURNING j.refund_id, j.lease;
 
 -- remove_refund_jobs: these refunds need nothing any more
 DELETE FROM refund_jobs j

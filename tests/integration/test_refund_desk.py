@@ -1,0 +1,244 @@
+"""Refunds on a real database: what is opened, settled and planned, by whom, and what it leaves."""
+
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+import msgspec
+import pytest
+from msgspec.structs import replace
+
+from strongroom.clock import ShiftedClock, microseconds_since_epoch
+from strongroom.ids import BUCKETS, new_id
+from strongroom.payments.commands import Commander, Done, Order, RefundWish
+from strongroom.payments.engine import Engine
+from strongroom.payments.idempotency import fingerprint
+from strongroom.payments.journal import _STATE_FIELDS
+from strongroom.payments.reads import list_refunds, read_history, read_payments
+from strongroom.payments.refund_engine import ClaimedRefund, RefundDesk, _Settlement
+from strongroom.payments.refunds import (
+    Absent,
+    Refund,
+    RefundAnswer,
+    RefundAnswered,
+    RefundDecision,
+    Refunded,
+    Refused,
+)
+from strongroom.payments.states import (
+    Answered,
+    Approved,
+    Call,
+    Look,
+    NotSent,
+    Payment,
+    Schedule,
+    Send,
+    Unknown,
+)
+from strongroom.work.calls import Calls
+from tests.integration.test_journal import Staged, accepted, pool
+from tests.unit.examples import AMOUNT, ENTITY, PART
+
+__all__ = ["pool"]
+LEASE = timedelta(seconds=25)
+GIVEN = Refunded("re_1", "succeeded", PART, "EUR")
+
+
+class Refunding(Staged):
+    """As much of a gateway as opening a refund needs."""
+
+    def refund_parameters(self, payment: Payment, attempt: Any, refund: Refund) -> dict[str, Any]:
+        return {"payment_intent": attempt.gateway_object_id, "amount": refund.amount_minor}
+
+
+class Till(NamedTuple):
+    """A payment that was captured, and those who act for its refunds."""
+
+    pool: Any
+    clock: ShiftedClock
+    payment: Payment
+    desk: RefundDesk
+    commander: Commander
+
+    async def refund(self, amount_minor: int | None = PART) -> Refund:
+        now = self.clock.now()
+        wish = RefundWish(
+            refund_id=new_id(microseconds_since_epoch(now), ENTITY),
+            amount_minor=amount_minor,
+            reason="duplicate",
+            metadata={"é": "\t"},
+            gateway_key="sr_key_refund",
+            digest_salt=bytes(16),
+            check_amount=lambda *_: None,
+        )
+        done = await self.commander.carry_out(
+            Order(
+                legal_entity_id=ENTITY,
+                payment_id=self.payment.payment_id,
+                idempotency_key=str(wish.refund_id),
+                operation="refunds.create",
+                fingerprint=fingerprint("POST", "/v1/refunds", {}),
+                actor="test",
+                at=now,
+                wish=wish,
+            )
+        )
+        assert isinstance(done, Done), done
+        assert done.refund is not None
+        return done.refund
+
+    async def answer(
+        self, *answers: tuple[ClaimedRefund, RefundAnswer], asked: Any = "send"
+    ) -> list[RefundDecision]:
+        """All in one transaction, as the settler writes them."""
+        call = Call(operation=asked, started_at=self.clock.now(), duration_ms=1.0, outcome="x")
+        return list(
+            await self.desk._settle(
+                [
+                    _Settlement(
+                        refund=claimed.refund,
+                        lease=claimed.lease,
+                        answered=RefundAnswered(
+                            answer, call, asked, claimed.tries, first=claimed.first
+                        ),
+                    )
+                    for claimed, answer in answers
+                ]
+            )
+        )
+
+    async def stored(self) -> tuple[Payment, dict[Any, Refund]]:
+        [payment] = await read_payments(self.pool, {self.payment.payment_id: ENTITY})
+        page = await list_refunds(self.pool, ENTITY, self.payment.payment_id, None, 100)
+        return payment, {refund.refund_id: refund for refund in page.refunds}
+
+
+@pytest.fixture
+async def till(pool):
+    clock = ShiftedClock()
+    await accepted(pool, clock)
+    gateways: Any = {"stripe": Refunding()}
+    buckets = range(BUCKETS)
+    engine = Engine(pool, clock, gateways, actor="worker", lease=LEASE, buckets=buckets)
+    engine.start()
+    [claimed] = await engine.claim(1)
+    call = Call(operation="create", started_at=clock.now(), duration_ms=1.0, outcome="x")
+    assert await engine.commit_object_id(claimed, "pi_1", call)
+    sent = replace(claimed.attempt, gateway_object_id="pi_1")
+    answered = Answered(attempt=sent, answer=Approved(AMOUNT, "EUR"), call=call, asked="send",
+                        tries=1)  # fmt: skip
+    payment = (await engine.settle(claimed.payment, answered, claimed.lease)).payment
+    await engine.drain()
+    calls = Calls(clock, timedelta(seconds=10))
+    accounts: Any = None
+    desk = RefundDesk(pool, gateways, accounts, calls, actor="worker", lease=LEASE, buckets=buckets)
+    commander = Commander(pool)
+    commander.start()
+    yield Till(pool, clock, payment, desk, commander)
+    await commander.drain()
+
+
+async def test_a_refund_is_opened_once_with_what_is_sent(till):
+    asked = await till.refund()
+    [claimed] = await till.desk.claim(10)
+    assert (claimed.effect, claimed.first) == (Send(), True)
+    assert claimed.refund.parameters == {"payment_intent": "pi_1", "amount": PART}
+    _, stored = await till.stored()
+    assert stored == {asked.refund_id: claimed.refund}
+    assert await till.desk.claim(10) == []
+    till.clock.advance(LEASE)
+    [again] = await till.desk.claim(10)  # whoever had it may have sent it
+    assert (again.effect, again.first, again.refund) == (Look(), False, claimed.refund)
+
+
+STORIES: dict[str, list[tuple[str, RefundAnswer]]] = {
+    "given back": [("send", GIVEN)],
+    "unknown, then found": [("send", Unknown("x")), ("look", Unknown("x")), ("look", GIVEN)],
+    "pending, then given back": [("send", replace(GIVEN, status="pending")), ("look", GIVEN)],
+    "given back, then failed": [
+        ("send", GIVEN),
+        ("look", replace(GIVEN, status="failed", why="lost_card")),
+    ],
+    "refused": [("send", Refused("charge_disputed"))],
+    "not sent, then given back": [("send", NotSent("rate_limited")), ("send", GIVEN)],
+    "another amount": [("send", replace(GIVEN, amount_minor=PART + 1))],
+    "refused, then through all the same": [("send", Refused("x")), ("send", GIVEN)],
+}
+
+
+@pytest.mark.parametrize("story", STORIES)
+async def test_events_fold_to_the_row_and_carry_digests(till, story):
+    await till.refund()
+    [claimed] = await till.desk.claim(10)
+    for asked, answer in STORIES[story]:
+        await till.answer((claimed, answer), asked=asked)
+    history = await read_history(till.pool, ENTITY, till.payment.payment_id)
+    payment, refunds = await till.stored()
+    [refund] = refunds.values()
+    assert [event["version"] for event in history.events] == list(range(1, payment.version + 1))
+    folded: dict[str, Any] = {}
+    for event in history.events:
+        folded |= {n: event["payload"][n] for n in _STATE_FIELDS if n in event["payload"]}
+        content = event["payload"]
+        assert msgspec.json.decode(msgspec.json.encode(content, order="sorted")) == content
+    assert all(getattr(payment, name) == value for name, value in folded.items())
+    last = history.events[-1]
+    assert bytes(last["row_digest"]) == payment.row_digest()
+    assert last["payload"]["refund"]["row_digest"] == refund.row_digest().hex()
+    assert last["payload"]["refund"]["status"] == refund.status
+
+
+async def test_a_settlement_that_runs_again_moves_the_sums_once(till):
+    """As after a COMMIT whose answer was lost."""
+    await till.refund()
+    [claimed] = await till.desk.claim(10)
+    for _ in range(3):
+        [made] = await till.answer((claimed, GIVEN))
+        assert isinstance(made.effect, Schedule)
+    payment, _ = await till.stored()
+    assert (payment.refunding_minor, payment.refunded_minor) == (0, PART)
+    for _ in range(3):
+        await till.answer((claimed, replace(GIVEN, status="failed")), asked="look")
+    payment, _ = await till.stored()
+    assert (payment.refunding_minor, payment.refunded_minor) == (0, 0)
+
+
+async def test_answers_for_refunds_of_one_payment_in_one_batch_add_up(till):
+    for _ in range(4):
+        await till.refund()
+    claimed = await till.desk.claim(10)
+    assert len(claimed) == 4
+    objects = [replace(GIVEN, object_id=f"re_{number}") for number in range(3)]
+    answers = [*objects, Refused("charge_disputed")]
+    await till.answer(*zip(claimed, answers, strict=True))
+    payment, refunds = await till.stored()
+    assert (payment.refunding_minor, payment.refunded_minor) == (0, 3 * PART)
+    assert payment.version == till.payment.version + 8
+    found = sorted(refund.status for refund in refunds.values())
+    assert found == ["failed", "succeeded", "succeeded", "succeeded"]
+
+
+async def test_only_who_still_has_the_lease_says_that_nothing_was_sent(till):
+    """Another one may have sent it meanwhile: the window of its key began then at the latest."""
+    await till.refund()
+    [stalled] = await till.desk.claim(10)
+    till.clock.advance(LEASE)
+    [second] = await till.desk.claim(10)
+    [sends] = await till.answer((second, Absent()), asked="look")
+    assert sends.effect == Send()  # and dies
+    await till.answer((stalled, NotSent("rate_limited")))
+    till.clock.advance(timedelta(days=2))
+    [third] = await till.desk.claim(10)
+    assert (third.effect, third.first) == (Look(), False)
+    assert third.refund.opened_at == stalled.refund.opened_at
+
+
+async def test_who_has_the_lease_opens_it_anew_when_nothing_was_sent(till):
+    await till.refund()
+    [first] = await till.desk.claim(10)
+    [made] = await till.answer((first, NotSent("rate_limited")))
+    assert isinstance(made.effect, Schedule)
+    till.clock.advance(timedelta(days=2))
+    [again] = await till.desk.claim(10)
+    assert (again.effect, again.first) == (Send(), True)
+    assert again.refund.opened_at > first.refund.opened_at
