@@ -26,7 +26,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 export PIP_ROOT_USER_ACTION := ignore
 
-.PHONY: help up test bench lint lock localstripe clean install install-dev
+.PHONY: help up test bench lint docs lock localstripe clean install install-dev
 
 help: ## this list
 	@echo 'Strongroom, a payments backend that is secure by design.'; echo
@@ -46,6 +46,9 @@ lint: install-dev ## ruff check, ruff format --check, mypy --strict
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy --strict $(wildcard src tests bench conftest.py)
+
+docs: install-dev ## write the tables of docs/errors.md anew
+	@.venv/bin/python -m strongroom.http.reference.errors_page docs/errors.md
 
 localstripe: ## install another Stripe server, which one smoke test starts
 	@tools/localstripe '$(PYTHON)'
