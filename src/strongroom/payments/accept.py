@@ -173,6 +173,7 @@ class Acceptor:
         self._batcher: Batcher[Request, Outcome] = Batcher(
             self._flush,
             owner=lambda request: request.payment.legal_entity_id,
+            key=lambda request: request.idempotency_key,
             writers=writers,
             batch_max=batch_max,
             queue_max=queue_max,

@@ -104,6 +104,7 @@ class Commander:
         self._batcher: Batcher[Order, Outcome] = Batcher(
             self._flush,
             owner=lambda order: order.legal_entity_id,
+            key=lambda order: order.payment_id,
             batch_max=BATCH_MAX,
             telemetry=telemetry.batch("commands"),
         )

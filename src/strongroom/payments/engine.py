@@ -119,6 +119,7 @@ class Engine:
         self._settler: Batcher[Settlement, Committed] = Batcher(
             self._settle,
             owner=lambda s: s.payment.legal_entity_id,
+            key=lambda s: s.payment.payment_id,
             rerun_seconds=SETTLE_RERUN_SECONDS,
             writers=1,
             telemetry=telemetry.batch("settle"),
@@ -126,6 +127,7 @@ class Engine:
         self._object_ids: Batcher[ObjectId, bool] = Batcher(
             self._commit_object_ids,
             owner=lambda o: o.payment.legal_entity_id,
+            key=lambda o: o.payment.payment_id,
             telemetry=telemetry.batch("object_ids"),
         )
 

@@ -88,6 +88,7 @@ class RefundDesk:
         self._settler: Batcher[_Settlement, RefundDecision] = Batcher(
             self._settle,
             owner=lambda s: s.refund.legal_entity_id,
+            key=lambda s: s.refund.payment_id,
             rerun_seconds=SETTLE_RERUN_SECONDS,
             writers=1,
             telemetry=telemetry.batch("settle_refunds"),
