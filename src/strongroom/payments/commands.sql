@@ -4,6 +4,12 @@ CROSS JOIN LATERAL (SELECT * FROM payments found
   WHERE found.legal_entity_id = item.legal_entity_id
     AND found.payment_id = item.payment_id LIMIT 1 FOR UPDATE) p;
 
+-- lock_free_payments: as lock_payments, but for those that somebody else has locked
+SELECT p.payment_id FROM unnest($1::uuid[], $2::uuid[]) AS item (legal_entity_id, payment_id)
+CROSS JOIN LATERAL (SELECT * FROM payments found
+  WHERE found.legal_entity_id = item.legal_entity_id
+    AND found.payment_id = item.payment_id LIMIT 1 FOR UPDATE SKIP LOCKED) p;
+
 -- claim_keys: the keys of operations on existing payments; a key that is held comes not back
 INSERT INTO idempotency_keys AS k
   (legal_entity_id, idempotency_key, operation, fingerprint, payment_id, refund_id, created_at)

@@ -28,6 +28,7 @@ from strongroom.payments.journal import (
     payload_of,
     verdict_columns,
 )
+from strongroom.payments.row_locks import held_elsewhere, stale
 from strongroom.payments.rows import Row, attempt_of, ids_of, job_buckets, json_text, payment_of
 from strongroom.payments.states import (
     Answered,
@@ -49,10 +50,11 @@ from strongroom.work.batch import Batcher
 
 SQL: Final = statements("strongroom.payments", "engine.sql")
 PAYMENTS_SQL: Final = statements("strongroom.payments", "payments.sql")
-COMMANDS_SQL: Final = statements("strongroom.payments", "commands.sql")
 CALLS_KEPT_MAX: Final = 50
 """Calls that one attempt remembers; looks that learn nothing are not kept at all."""
 DECIDE_ROUNDS_MAX: Final = 6
+HELD_WAIT: Final = timedelta(seconds=1)
+"""A claim waits for nobody's lock: it comes back."""
 SETTLE_RERUN_SECONDS: Final = 3600.0
 """What a gateway answered is worth waiting for the database."""
 
@@ -222,6 +224,16 @@ class Engine:
                 claimed.append(
                     Claimed(payment=one, attempt=attempt, effect=effect, tries=tries, lease=lease)
                 )
+        held = await held_elsewhere(connection, verdicts)
+        if held:
+            soon = Schedule(now + HELD_WAIT)
+            verdicts = [
+                v._replace(decision=Decision(v.payment, soon))
+                if v.payment.payment_id in held
+                else v
+                for v in verdicts
+            ]
+            claimed = [item for item in claimed if item.payment.payment_id not in held]
         lost = await self._write(connection, verdicts, now)
         if lost:
             raise asyncpg.SerializationError("a payment changed while it was claimed")
@@ -306,9 +318,9 @@ class Engine:
                 verdicts[index] = Verdict(
                     payment, decision, payload, item.lease, answered.attempt, answered
                 )
-            stale = await _stale(connection, list(verdicts.values()))
-            fresh = [v for v in verdicts.values() if v.payment.payment_id not in stale]
-            lost = stale | await self._write(connection, fresh, now)
+            moved_on = await stale(connection, list(verdicts.values()))
+            fresh = [v for v in verdicts.values() if v.payment.payment_id not in moved_on]
+            lost = moved_on | await self._write(connection, fresh, now)
             for index, verdict in verdicts.items():
                 if verdict.payment.payment_id not in lost:
                     decision = verdict.decision
@@ -375,24 +387,3 @@ class Engine:
                 [v.payment.legal_entity_id for v in over],
                 [v.payment.payment_id for v in over],
             )
-
-
-async def _stale(connection: Connection, verdicts: Sequence[Verdict]) -> set[UUID]:
-    """The payments that moved on while an answer was decided to change nothing in them.
-
-    What a change is decided on, `apply` compares by itself. A decision to wait, or to send, has to
-    be compared here: a caller may have asked for a capture or a cancel in between. All are locked,
-    in one order, when one needs it.
-    """
-    if all(v.decision.payment is not v.payment for v in verdicts):
-        return set()
-    seen = sorted(
-        (v.payment for v in verdicts), key=lambda p: (p.legal_entity_id.bytes, p.payment_id.bytes)
-    )
-    rows = await connection.fetch(
-        COMMANDS_SQL["lock_payments"],
-        [payment.legal_entity_id for payment in seen],
-        [payment.payment_id for payment in seen],
-    )
-    versions = {row["payment_id"]: row["version"] for row in rows}
-    return {p.payment_id for p in seen if versions.get(p.payment_id) != p.version}

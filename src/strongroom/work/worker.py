@@ -7,7 +7,7 @@ from uuid import UUID
 
 import structlog
 
-from strongroom.database import SERIALIZATION_FAILURES, UNREACHABLE
+from strongroom.database import HELD_UP, SERIALIZATION_FAILURES, UNREACHABLE
 from strongroom.errors import described
 from strongroom.ids import Prefix, to_text
 from strongroom.work.calls import Calls
@@ -106,16 +106,22 @@ class Worker(Generic[Item]):
             claimed = await self._desk.claim(most)
         except (*UNREACHABLE, *SERIALIZATION_FAILURES) as error:
             log.warning("claim_failed", error=type(error).__name__)
-            await asyncio.sleep(DATABASE_WAIT_SECONDS)
+            if isinstance(error, HELD_UP):  # most likely one row, which somebody holds
+                await self._be_careful()
+            else:
+                await asyncio.sleep(DATABASE_WAIT_SECONDS)
             return None
         except Exception as fault:  # noqa: BLE001 - whatever it is, the others must go on
             log.error("claim_failed", **described(fault))
-            if self._careful:
-                await self._set_aside()
-            self._careful = CAREFUL_CLAIMS
+            await self._be_careful()
             return None
         self._careful = max(0, self._careful - 1)
         return claimed
+
+    async def _be_careful(self) -> None:
+        if self._careful:
+            await self._set_aside()
+        self._careful = CAREFUL_CLAIMS
 
     async def _set_aside(self) -> None:
         try:
