@@ -22,8 +22,9 @@ SUFFIXES: Final = frozenset(".py .sql .md .json .svg .css .html .toml .lock .yml
 LOOKED_IN: Final = ("", "src", "src/strongroom")
 """A path is told from the root of the repository or from the product's own folder."""
 OURS: Final = ("src", "tests", "bench", "tools", "deploy", "docs", ".ci")
-NOT_OURS: Final = (".strongroom", "postgres/", "secrets/", "logs/", "run/")
+NOT_OURS: Final = (".strongroom", "HOME/", "postgres/", "secrets/", "logs/", "run/")
 """A home directory, and its folders."""
+OF_POSTGRESQL: Final = "pg_"
 HERE: Final = ROOT / "tests" / "docs"
 WORDS_OF: Final = ("*.py", "*.sql", "*.json", "*.yml", "*.toml", "*.html")
 WORD: Final = re.compile(r"[a-z][a-z0-9]*(?:_[a-z0-9]+)+")
@@ -126,6 +127,8 @@ def unknown_words(span: str) -> list[str]:
 
 
 def _is_known(word: str) -> bool:
+    if word.startswith(OF_POSTGRESQL):
+        return True
     if word.endswith("_"):
         return any(known.startswith(word) for known in known_words())
     return word in known_words()
