@@ -147,6 +147,43 @@ class Api:
         body = {} if token is None else {"instrument": {"gateway": "stripe", "token": token}}
         return await self.post(f"/v1/payments/{payment_id}/confirm", body, key=key, wait=wait)
 
+    async def capture(
+        self,
+        payment_id: str,
+        amount: Any = None,
+        *,
+        key: str | None = None,
+        wait: int | None = None,
+    ) -> Answer:
+        body = {} if amount is None else {"amount": amount}
+        return await self.post(f"/v1/payments/{payment_id}/capture", body, key=key, wait=wait)
+
+    async def cancel(
+        self, payment_id: str, *, key: str | None = None, wait: int | None = None
+    ) -> Answer:
+        return await self.post(f"/v1/payments/{payment_id}/cancel", {}, key=key, wait=wait)
+
+    async def refund(
+        self,
+        payment_id: str,
+        amount: Any = None,
+        *,
+        key: str | None = None,
+        wait: int | None = None,
+        **more: Any,
+    ) -> Answer:
+        body = {"payment": payment_id, **({} if amount is None else {"amount": amount}), **more}
+        return await self.post("/v1/refunds", body, key=key, wait=wait)
+
+    async def refund_all(self, items: Sequence[Any]) -> Answer:
+        """POST /v1/refunds/bulk."""
+        body = json.dumps({"refunds": items}).encode()
+        sent = {"Authorization": f"Bearer {self.api_key}", "Content-Type": "application/json"}
+        async with self.session.post(
+            self.url + "/v1/refunds/bulk", data=body, headers=sent
+        ) as answer:
+            return Answer(answer.status, answer.headers, await answer.read())
+
     async def get(self, path: str, *, wait: int | None = None, **query: Any) -> Answer:
         headers = {"Authorization": f"Bearer {self.api_key}"}
         if wait is not None:
@@ -175,6 +212,20 @@ class Api:
         except TimeoutError:
             raise AssertionError(f"expected {statuses}, stands at {payment}") from None
         return payment
+
+    async def until_refund(self, refund_id: str, *statuses: str) -> dict[str, Any]:
+        """The refund, once it has one of these statuses."""
+        refund: dict[str, Any] = {}
+
+        async def has_come() -> bool:
+            refund.update((await self.get(f"/v1/refunds/{refund_id}")).json)
+            return refund["status"] in statuses
+
+        try:
+            await until(has_come)
+        except TimeoutError:
+            raise AssertionError(f"expected {statuses}, stands at {refund}") from None
+        return refund
 
     async def all_settled(self, payment_ids: list[str]) -> list[dict[str, Any]]:
         """The payments, once each has come to its end; a few at a time."""
@@ -216,6 +267,33 @@ class StandIn:
         for charge in page["data"]:
             found[charge["metadata"].get("strongroom_payment", "")].append(charge)
         return found
+
+    async def charge_of(self, payment_id: str) -> dict[str, Any]:
+        """The one charge that was made for a payment, be it taken, held or neither."""
+        page = await self._control("GET", "/_ledger/charges?limit=10000&kind=all")
+        assert not page["has_more"]
+        [found] = [
+            charge
+            for charge in page["data"]
+            if charge["metadata"].get("strongroom_payment") == payment_id
+        ]
+        charge: dict[str, Any] = found
+        return charge
+
+    async def refunds_of(self, payment_id: str) -> list[dict[str, Any]]:
+        """What really went back of a payment, or tried to."""
+        charge = await self.charge_of(payment_id)
+        page = await self._control("GET", f"/_ledger/refunds?charge={charge['id']}&limit=1000")
+        found: list[dict[str, Any]] = page["data"]
+        return found
+
+    async def summary(self) -> dict[str, Any]:
+        found: dict[str, Any] = await self._control("GET", "/_ledger/summary")
+        return found
+
+    async def settle(self, **decision: Any) -> None:
+        """How what was left open ends: `refund` or `payment_intent`, and `succeed`."""
+        await self._control("POST", "/_settle", decision)
 
     async def decide(self, action_url: str, decision: str) -> int:
         """What the customer does on the 3-D Secure page: `complete` or `fail`."""

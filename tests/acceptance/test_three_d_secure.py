@@ -76,7 +76,7 @@ async def test_an_answer_about_other_money_freezes_the_payment(
     again = await api.pay(body)
     assert (again.status, again.json["payment_id"]) == (409, made.id)
     brought = await api.confirm(made.id, "pm_card_visa")
-    assert (brought.status, brought.code) == (409, "payment_has_an_instrument")
+    assert (brought.status, brought.code) == (409, "payment_under_review")
     assert (await api.confirm(made.id)).json == frozen
     planned = await owner.fetchval(
         "SELECT count(*) FROM jobs WHERE payment_id = $1", from_text("pay", made.id)
