@@ -6,12 +6,16 @@ import tempfile
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+import asyncpg
 import pytest
 
+from strongroom.config import Home
 from tests.acceptance.running import Running, up
+from tests.contract.first_version import make_first_version
 from tests.docs.pages import ANSWERS, COMMANDS, Page, pages
 from tests.docs.reader import Clone, Reader, hold_schema
 
@@ -19,8 +23,8 @@ NOT_RUN: Final[dict[tuple[str, str], int]] = {
     ("bench/README.md", "measures for a minute"): 1,
 }
 """The blocks that may say that they are not run, by page and reason: no more, and no fewer."""
-RUN_ELSEWHERE: Final = {"docs/upgrading.md": "tests/integration/test_upgrading_page.py"}
-"""Pages whose lines need another deployment than the one here: the first version's."""
+OF_AN_OLDER_DATABASE: Final = "docs/upgrading.md"
+"""The page whose reader has the database of an older version."""
 A_PAYMENT: Final = {
     "amount": 1999, "currency": "EUR", "merchant_reference": "a-payment",
     "instrument": {"gateway": "stripe", "token": "pm_card_visa"},
@@ -56,14 +60,34 @@ def clone() -> Iterator[Clone]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.fixture
+async def older_clone(database_url: str, tmp_path: Path) -> Clone:
+    """A clone whose database is as the first version left it, with nothing that runs."""
+    connection = await asyncpg.connect(database_url)
+    try:
+        await make_first_version(connection, datetime.now(UTC))
+    finally:
+        await connection.close()
+    folder = tmp_path / "clone"
+    folder.mkdir()
+    made = Clone(folder)
+    Home(made.home).write_secret("database_owner_url", database_url)
+    return made
+
+
 @pytest.mark.needs("curl", "make")
 @pytest.mark.parametrize(
     "page",
-    [page for page in PAGES if page.blocks and page.path not in RUN_ELSEWHERE],
+    [page for page in PAGES if page.blocks and page.path != OF_AN_OLDER_DATABASE],
     ids=lambda page: page.path,
 )
 def test_a_reader_sees_what_the_page_shows(page: Page, clone: Clone, tmp_path: Path) -> None:
     Reader(clone, tmp_path).read(page)
+
+
+def test_who_upgrades_sees_what_the_page_shows(older_clone: Clone, tmp_path: Path) -> None:
+    [page] = [page for page in PAGES if page.path == OF_AN_OLDER_DATABASE]
+    Reader(older_clone, tmp_path).read(page)
 
 
 def test_every_block_is_run_or_says_why_not_and_may() -> None:

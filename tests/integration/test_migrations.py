@@ -4,18 +4,21 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 import asyncpg
 import pytest
 
 from strongroom import migrations
-from strongroom.config import ConfigurationError
+from strongroom.cli import main
+from strongroom.config import ConfigurationError, Home
 from strongroom.database import SEARCH_PATH, begin, connect_pool
 from strongroom.directory import WAIT_SECONDS, check_schema, check_workers
 from strongroom.ids import first_at, new_id
 from strongroom.migrations import MigrationStopped, files, migrate, patiently, session_name
 from strongroom.migrations.partitions import MONTHS_AHEAD, extend_events
 from strongroom.payments.reads import Filters, list_payments, read_payments
+from tests.contract.first_version import make_first_version
 from tests.integration.conftest import NEW_EVENT, NEW_PAYMENT, NOW, Deployment
 
 FIRST, *LATER = files()
@@ -36,15 +39,7 @@ async def owner(database_url: str) -> AsyncIterator[asyncpg.Connection]:
 @pytest.fixture
 async def older(owner: asyncpg.Connection) -> asyncpg.Connection:
     """The owner of a database as the first version left it."""
-    await migrations.create_group_roles(owner)
-    await owner.execute(FIRST.sql)
-    await owner.execute(
-        "CREATE TABLE public.strongroom_migrations (name text PRIMARY KEY, digest text NOT NULL, "
-        "applied_at timestamptz NOT NULL)"
-    )
-    await owner.execute(
-        "INSERT INTO strongroom_migrations VALUES ($1, $2, $3)", FIRST.name, FIRST.digest, NOW
-    )
+    await make_first_version(owner, NOW)
     return owner
 
 
@@ -299,3 +294,13 @@ async def test_an_older_version_writes_through_the_view(older: asyncpg.Connectio
     await older.execute(f"SET search_path = {SEARCH_PATH}")
     row = await older.fetchrow("SELECT * FROM payments")
     assert (row["capture"], row["refunded_minor"]) == ("automatic", 0)
+
+
+async def test_a_database_out_of_reach_is_said_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Home(tmp_path).write_secret("database_owner_url", "postgresql://x:y@127.0.0.1:1/none")
+    assert await asyncio.to_thread(main, ["migrate", "--home", str(tmp_path)]) == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "cannot be used as its owner: ConnectionRefusedError" in said
