@@ -241,9 +241,12 @@ class Api:
 class StandIn:
     """The Stripe stand-in's knobs and ledger."""
 
-    def __init__(self, session: aiohttp.ClientSession, url: str, token: str) -> None:
+    def __init__(
+        self, session: aiohttp.ClientSession, url: str, token: str, secret: str = ""
+    ) -> None:
         self.session = session
         self.url = url
+        self._secret = secret
         self._headers = {"X-Knob-Token": token}
 
     async def _control(self, method: str, path: str, body: object = None) -> Any:
@@ -290,6 +293,15 @@ class StandIn:
     async def summary(self) -> dict[str, Any]:
         found: dict[str, Any] = await self._control("GET", "/_ledger/summary")
         return found
+
+    async def refund_there(self, intent: str, amount: int) -> None:
+        """Somebody gives money back at the gateway itself."""
+        async with self.session.post(
+            self.url + "/v1/refunds",
+            data={"payment_intent": intent, "amount": str(amount)},
+            headers={"Authorization": f"Bearer {self._secret}"},
+        ) as answer:
+            assert answer.status == 200, await answer.text()
 
     async def settle(self, **decision: Any) -> None:
         """How what was left open ends: `refund` or `payment_intent`, and `succeed`."""

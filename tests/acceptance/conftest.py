@@ -87,7 +87,8 @@ def other_api(api: Api, other_merchant: Merchant) -> Api:
 @pytest.fixture
 async def stripe(running: Running, session: aiohttp.ClientSession) -> AsyncIterator[StandIn]:
     """The stand-in, without faults before and after the test."""
-    stand_in = StandIn(session, running.stripe_url, running.knob_token)
+    secret = (running.home / "secrets" / "stripe_key").read_text().strip()
+    stand_in = StandIn(session, running.stripe_url, running.knob_token, secret)
     await stand_in.clear()
     yield stand_in
     await stand_in.clear()
