@@ -78,9 +78,8 @@ async def test_an_upgrade_ends_in_the_schema_of_a_new_database(
 
 
 async def test_what_finishes_waits_until_no_older_version_is_connected(
-    deployment: Deployment, owner: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(migrations, "LEAVE_SECONDS", 0.2)
     owner = await asyncpg.connect(deployment.owner_url)
     await owner.execute(
         "CREATE SCHEMA strongroom_next; "
@@ -88,17 +87,21 @@ async def test_what_finishes_waits_until_no_older_version_is_connected(
         "CREATE VIEW strongroom.payments AS SELECT * FROM strongroom_next.payments; "
     )
     await owner.execute("DELETE FROM strongroom_migrations WHERE name = $1", FINISHING[0])
-    for name, refused in (("strongroom-api", True), (session_name("strongroom-api"), False)):
-        process = await asyncpg.connect(
-            deployment.url("api"), server_settings={"application_name": name}
-        )
-        if refused:
-            with pytest.raises(MigrationStopped, match=r"still use: strongroom-api \(1 sessions\)"):
-                await migrate(owner, NOW, finish=True)
-        else:
-            assert await migrate(owner, NOW, finish=True) == FINISHING
-        await process.close()
-    await owner.close()
+    same, older = [
+        await asyncpg.connect(deployment.url("api"), server_settings={"application_name": name})
+        for name in (session_name("strongroom-api"), "strongroom-api")
+    ]
+    monkeypatch.setattr(migrations, "LEAVE_SECONDS", 0.2)
+    with pytest.raises(MigrationStopped, match=r"still use: strongroom-api \(1 sessions\)\."):
+        await migrate(owner, NOW, finish=True)
+    monkeypatch.setattr(migrations, "LEAVE_SECONDS", 10.0)
+    finishing = asyncio.create_task(migrate(owner, NOW, finish=True))
+    await asyncio.sleep(0.3)
+    assert not finishing.done()
+    await older.close()
+    assert await finishing == FINISHING
+    for connection in (same, owner):
+        await connection.close()
 
 
 async def test_a_migration_gives_way_to_requests(older: asyncpg.Connection, database_url) -> None:

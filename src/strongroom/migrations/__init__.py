@@ -215,6 +215,8 @@ async def _older_sessions(connection: asyncpg.Connection, number: int) -> list[s
     """Sessions of our processes that do not know the migration, by the name that they go by."""
     ends = monotonic_seconds() + LEAVE_SECONDS
     while True:
+        # Within a transaction the server shows what it showed first, unless it is told to look.
+        await connection.execute("SELECT pg_stat_clear_snapshot()")
         rows = await connection.fetch(_SESSIONS, list(GROUP_ROLES))
         older = [
             f"{row['application_name']} ({row['many']} sessions)"
