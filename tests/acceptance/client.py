@@ -179,10 +179,10 @@ class Api:
         """POST /v1/refunds/bulk."""
         body = json.dumps({"refunds": items}).encode()
         sent = {"Authorization": f"Bearer {self.api_key}", "Content-Type": "application/json"}
-        async with self.session.post(
-            self.url + "/v1/refunds/bulk", data=body, headers=sent
-        ) as answer:
-            return Answer(answer.status, answer.headers, await answer.read())
+        path = "/v1/refunds/bulk"
+        async with self.session.post(self.url + path, data=body, headers=sent) as response:
+            answer = Answer(response.status, response.headers, await response.read())
+        return answer.as_documented("POST", path)
 
     async def get(self, path: str, *, wait: int | None = None, **query: Any) -> Answer:
         headers = {"Authorization": f"Bearer {self.api_key}"}
