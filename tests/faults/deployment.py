@@ -207,6 +207,13 @@ class Deployment:
         found: list[dict[str, Any]] = page["data"]
         return found
 
+    async def refunds_there(self) -> list[dict[str, Any]]:
+        """All refunds, whatever became of them."""
+        page: dict[str, Any] = await self._stripe("GET", "/_ledger/refunds?limit=10000")
+        assert not page["has_more"]
+        found: list[dict[str, Any]] = page["data"]
+        return found
+
     async def summary(self) -> dict[str, Any]:
         """Counts of the stand-in."""
         found: dict[str, Any] = await self._stripe("GET", "/_ledger/summary")

@@ -118,8 +118,9 @@ def _charged_once(
             continue
         if row["status"] != "succeeded":
             yield f"{text} is charged but {row['status']} ({row['status_reason']})"
-        ours = (row["amount_minor"], row["currency"].lower(), row["captured_minor"])
-        if ours != (charge["amount"], charge["currency"], charge["amount"]):
+        wanted = row["capture_minor"] or row["amount_minor"]
+        ours = (wanted, row["currency"].lower(), row["captured_minor"])
+        if ours != (charge["captured"], charge["currency"], charge["captured"]):
             yield f"{text} is {ours} to us, {charge['amount']} {charge['currency']} at the gateway"
     for reference, ids in by_reference.items():
         if len(ids) > 1:

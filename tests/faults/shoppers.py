@@ -27,6 +27,7 @@ class Order:
     amount: int = 1999
     currency: str = "EUR"
     not_after_seconds: float | None = None
+    capture: str = "automatic"
 
     def body(self) -> dict[str, Any]:
         body: dict[str, Any] = {
@@ -34,6 +35,7 @@ class Order:
             "currency": self.currency,
             "merchant_reference": self.reference,
             "instrument": {"gateway": "stripe", "token": self.token},
+            "capture": self.capture,
         }
         if self.not_after_seconds is not None:
             moment = datetime.now(UTC) + timedelta(seconds=self.not_after_seconds)
