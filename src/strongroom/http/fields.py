@@ -173,7 +173,7 @@ Prefer = Annotated[
     Meta(
         description=f"`wait=N` waits up to N seconds, at most {WAIT_SECONDS_MAX}, for a status "
         "other than `processing`.",
-        extra_json_schema={"pattern": r"^[\x20-\x7e]*$"},
+        extra_json_schema={"pattern": r"^[\t\x20-\x7e]*$"},
         examples=["wait=10"],
     ),
 ]
@@ -182,7 +182,6 @@ RequestId = Annotated[
     Meta(
         description="An id of yours for this request, 1 to 64 letters, digits, `.`, `_` and `-`, "
         "without thirteen digits in a row. Any other is ignored, and one is made.",
-        extra_json_schema={"pattern": r"^[\x20-\x7e]*$"},
         examples=["checkout-7"],
     ),
 ]

@@ -40,7 +40,6 @@ IF_NONE_MATCH: Final = Parameter(
         str,
         Meta(
             description="The ETag that you have: 304 when it is still the same.",
-            extra_json_schema={"pattern": r"^[\x20-\x7e]*$"},
         ),
     ],
     required=False,
