@@ -26,7 +26,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 export PIP_ROOT_USER_ACTION := ignore
 
-.PHONY: help up test bench lint docs lock localstripe clean install install-dev
+.PHONY: help up test fuzz bench lint docs lock localstripe clean install install-dev
 
 help: ## this list
 	@echo 'Strongroom, a payments backend that is secure by design.'; echo
@@ -38,6 +38,9 @@ up: install ## start everything on this machine (Ctrl-C stops it)
 
 test: install-dev ## run all tests (ARGS='-k name' chooses)
 	@exec .venv/bin/pytest $(ARGS)
+
+fuzz: install-dev ## random walks through the API by Schemathesis (ARGS='--cases 50000')
+	@exec .venv/bin/python -m tests.fuzz $(ARGS)
 
 bench: install-dev ## measure, print a table, write bench/results/latest.json
 	@exec .venv/bin/python -m bench $(ARGS)

@@ -1,0 +1,1 @@
+"""Schemathesis against a running deployment: random walks through everything the API can do."""
