@@ -24,6 +24,7 @@ NOT_MADE: Final = {
     "test": "this is it",
     "bench": "it measures for minutes",
     "lint": ".ci/run does it beside the tests",
+    "fuzz": "takes a quarter of an hour; a short walk is in the tests",
     "lock": "it asks the package index",
     "localstripe": "it asks the package index",
     "docs": "test_errors_page.py holds what it writes",
