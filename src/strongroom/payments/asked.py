@@ -42,11 +42,11 @@ def customer_returned(payment: Payment, now: datetime) -> Decision:
     match payment.status:
         case "requires_action":
             return Decision(payment, Schedule(now))
-        case "processing" | "outcome_unknown":
+        case "processing" | "authorized" | "outcome_unknown":
             return Decision(payment, Leave())
         case "requires_payment_method":
             raise NotPossible("instrument_missing")
-        case "authorized" | "succeeded" | "failed" | "canceled":
+        case "succeeded" | "failed" | "canceled":
             raise NotPossible("payment_is_over")
 
 
