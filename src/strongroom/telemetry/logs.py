@@ -20,7 +20,7 @@ from strongroom.errors import described
 from strongroom.telemetry.request_ids import current_request_id
 
 KEYS: Final = frozenset(
-    "batch error gateway host ids items level logger milliseconds mode port reason sessions "
+    "batch error gateway host ids items level logger milliseconds mode port reason sessions table "
     "where".split()
 )
 """What a line may say, beside its event, level and time and the request that it belongs to."""
