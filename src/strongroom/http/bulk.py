@@ -19,9 +19,10 @@ from msgspec import Meta, Struct
 from strongroom.errors import Invalid, Problem, ProblemDocument
 from strongroom.http import bodies, fields
 from strongroom.http.asking import problem_of
-from strongroom.http.creation import Accepted, Wanted, status_of
+from strongroom.http.creation import Accepted, Wanted
 from strongroom.http.exchange import Asked, Reply, json_reply
 from strongroom.http.listing import CREATE_PATH, PaymentView, view_of
+from strongroom.http.waiting import status_of
 
 BULK_PATH: Final = f"{CREATE_PATH}/bulk"
 

@@ -183,11 +183,6 @@ class Creation:
         return None
 
 
-def status_of(payment: Payment, *, replayed: bool) -> int:
-    """202 while something is to be waited for; else 201 for a new payment, 200 for a replay."""
-    return 202 if payment.status == "processing" else 200 if replayed else 201
-
-
 def _judged(request: Request, outcome: Outcome | Exception) -> Accepted | Exception:
     """As `_accepted`, with what it raises as the result."""
     if isinstance(outcome, Created):

@@ -12,11 +12,11 @@ from strongroom.errors import no_such_payment
 from strongroom.http import bodies
 from strongroom.http.asking import answer, authorise, payment_id_of
 from strongroom.http.bulk import bulk_reply, read_items
-from strongroom.http.creation import Creation, Wanted, status_of
+from strongroom.http.creation import Creation, Wanted
 from strongroom.http.exchange import Asked, Reply, json_reply
 from strongroom.http.instruments import Instruments
 from strongroom.http.listing import CREATE_PATH, PaymentList, PaymentView, read_query, view_of
-from strongroom.http.waiting import Waiting
+from strongroom.http.waiting import Waiting, status_of
 from strongroom.ids import to_text
 from strongroom.payments.accept import Acceptor
 from strongroom.payments.reads import list_payments, read_payments
@@ -86,12 +86,7 @@ class PaymentOperations:
         found = await read_payments(self._pool, {payment_id: credential.legal_entity_id})
         if not found:
             raise no_such_payment()
-        payment = found[0]
-        seconds = bodies.wait_seconds(asked)
-        headers: tuple[tuple[str, str], ...] = ()
-        if seconds:
-            payment = await self._waiting.settled(payment, seconds)
-            headers = (("preference-applied", f"wait={seconds}"),)
+        payment, headers = await self._waiting.preferred(asked, found[0])
         return json_reply(200, view_of(payment), *headers)
 
     async def _list(self, asked: Asked, query: dict[str, list[str]]) -> Reply:
@@ -107,11 +102,7 @@ async def payment_reply(
     asked: Asked, payment: Payment, waiting: Waiting[Payment], *, replayed: bool, created: bool
 ) -> Reply:
     """The payment, after the wait that the caller prefers: 202 while it is `processing`."""
-    seconds = bodies.wait_seconds(asked)
-    headers: list[tuple[str, str]] = []
-    if seconds:
-        payment = await waiting.settled(payment, seconds)
-        headers.append(("preference-applied", f"wait={seconds}"))
+    payment, headers = await waiting.preferred(asked, payment)
     if replayed:
         headers.append(("idempotent-replayed", "true"))
     view = view_of(payment)

@@ -19,7 +19,7 @@ from strongroom.http.commands import done_or_raise
 from strongroom.http.exchange import Asked, Reply, json_reply
 from strongroom.http.instruments import Instruments
 from strongroom.http.listing import LIMIT_DEFAULT, Limit, read_page
-from strongroom.http.waiting import Waiting
+from strongroom.http.waiting import Waiting, status_of
 from strongroom.ids import MalformedId, from_text, new_id, to_text
 from strongroom.payments.commands import Commander, Order, RefundWish
 from strongroom.payments.idempotency import fingerprint, gateway_key_seed
@@ -169,16 +169,12 @@ class RefundOperations:
         key = bodies.check_idempotency_key(asked.idempotency_key)
         body = bodies.decode(asked, _decoder, bodies.fields_of(CreateRefund))
         refund, replayed = await self._refund(credential, key, body)
-        headers: list[tuple[str, str]] = []
-        seconds = bodies.wait_seconds(asked)
-        if seconds:
-            refund = await self._waiting.settled(refund, seconds)
-            headers.append(("preference-applied", f"wait={seconds}"))
+        refund, headers = await self._waiting.preferred(asked, refund)
         if replayed:
             headers.append(("idempotent-replayed", "true"))
         view = view_of(refund)
         headers.append(("location", f"{PATH}/{view.id}"))
-        return json_reply(_status_of(refund, replayed=replayed), view, *headers)
+        return json_reply(status_of(refund, replayed=replayed), view, *headers)
 
     async def _refund(
         self, credential: Credential, key: str, body: CreateRefund
@@ -246,7 +242,7 @@ class RefundOperations:
             )
         return BulkRefundResult(
             index=index,
-            status=_status_of(refund, replayed=replayed),
+            status=status_of(refund, replayed=replayed),
             replayed=replayed,
             refund=view_of(refund),
         )
@@ -257,11 +253,7 @@ class RefundOperations:
         found = await read_refunds(self._pool, {refund_id: credential.legal_entity_id})
         if not found:
             raise Missing("refund_not_found")
-        refund, seconds = found[0], bodies.wait_seconds(asked)
-        headers: tuple[tuple[str, str], ...] = ()
-        if seconds:
-            refund = await self._waiting.settled(refund, seconds)
-            headers = (("preference-applied", f"wait={seconds}"),)
+        refund, headers = await self._waiting.preferred(asked, found[0])
         return json_reply(200, view_of(refund), *headers)
 
     async def _list(self, asked: Asked, query: dict[str, list[str]]) -> Reply:
@@ -292,10 +284,6 @@ def view_of(refund: Refund) -> RefundView:
         created_at=refund.created_at,
         updated_at=refund.updated_at,
     )
-
-
-def _status_of(refund: Refund, *, replayed: bool) -> int:
-    return 202 if refund.status == "processing" else 200 if replayed else 201
 
 
 def _refund_id(text: str) -> UUID:

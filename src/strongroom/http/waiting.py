@@ -9,6 +9,8 @@ import asyncpg
 import structlog
 
 from strongroom.database import UNREACHABLE
+from strongroom.http.bodies import wait_seconds
+from strongroom.http.exchange import Asked
 
 LOOK_SECONDS: Final = 0.1
 WAITERS_MAX: Final = 10_000
@@ -31,6 +33,11 @@ class Settling(Protocol):
 
 
 Thing = TypeVar("Thing", bound=Settling)
+
+
+def status_of(thing: Settling, *, replayed: bool) -> int:
+    """202 while something is to be waited for; else 201 for a new thing, 200 for a replay."""
+    return 202 if thing.status == "processing" else 200 if replayed else 201
 
 
 class Waiting(Generic[Thing]):
@@ -63,6 +70,13 @@ class Waiting(Generic[Thing]):
         for waiters in self._waiters.values():
             for _, future in waiters:
                 future.cancel()
+
+    async def preferred(self, asked: Asked, thing: Thing) -> tuple[Thing, list[tuple[str, str]]]:
+        """The thing after the wait that the caller prefers, and the headers that say so."""
+        seconds = wait_seconds(asked)
+        if not seconds:
+            return thing, []
+        return await self.settled(thing, seconds), [("preference-applied", f"wait={seconds}")]
 
     async def settled(self, thing: Thing, seconds: int) -> Thing:
         """The thing once it is not `processing`, or as given when the time is up."""
