@@ -26,7 +26,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 export PIP_ROOT_USER_ACTION := ignore
 
-.PHONY: help up test fuzz bench lint docs lock localstripe clean install install-dev
+.PHONY: help up test fuzz bench lint docs lock localstripe browser clean install install-dev
 
 help: ## this list
 	@echo 'Strongroom, a payments backend that is secure by design.'; echo
@@ -50,11 +50,15 @@ lint: install-dev ## ruff check, ruff format --check, mypy --strict
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy --strict $(wildcard src tests bench conftest.py)
 
-docs: install-dev ## write the tables of docs/errors.md anew
+docs: install-dev ## write the tables of docs/errors.md and docs/gateways.md anew
 	@.venv/bin/python -m strongroom.http.reference.errors_page docs/errors.md
+	@.venv/bin/python -m tests.conformance docs/gateways.md
 
 localstripe: ## install another Stripe server, which one smoke test starts
 	@tools/localstripe '$(PYTHON)'
+
+browser: ## install Chromium by apt, for the tests of the checkout page
+	@tools/browser
 
 clean: ## remove the virtual environment and caches; data in .strongroom stays
 	@rm -rf .venv .venv-lock .venv-localstripe .make-lock build dist src/*.egg-info \

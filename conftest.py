@@ -1,3 +1,3 @@
 """Loads the plugins of this repository's tests, from whatever folder pytest is started."""
 
-pytest_plugins = ["tests.plugins.parts"]
+pytest_plugins = ["tests.plugins.parts", "tests.plugins.kms"]
