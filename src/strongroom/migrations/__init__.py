@@ -8,7 +8,7 @@ still uses is taken away by a file that FINISHES, and only when nobody is connec
 import asyncio
 import hashlib
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from functools import cache, partial
 from importlib import resources
@@ -19,6 +19,9 @@ import asyncpg
 from strongroom.clock import monotonic_seconds
 from strongroom.config import ConfigurationError
 
+PAYMENTS: Final = __name__
+KEYS: Final = "strongroom.vault.migrations"
+"""The packages that hold the files of each of the two databases."""
 GROUP_ROLES: Final = ("strongroom_api", "strongroom_worker")
 FINISHES: Final = "-- Finishes "
 """A file that begins so takes something away; the rest of its line says what."""
@@ -84,9 +87,9 @@ class Migration(NamedTuple):
         return hashlib.sha256(self.sql.encode()).hexdigest()
 
 
-def files() -> list[Migration]:
-    """Every migration, in the order in which they apply."""
-    folder = resources.files(__name__)
+def files(package: str = PAYMENTS) -> list[Migration]:
+    """Every migration of a database, in the order in which they apply."""
+    folder = resources.files(package)
     names = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".sql"))
     return [Migration(name, folder.joinpath(name).read_text("utf-8")) for name in names]
 
@@ -103,7 +106,7 @@ def version_of_session(name: str) -> int:
     return int(number) if number.isdecimal() else 1
 
 
-async def pending(connection: asyncpg.Connection) -> list[Migration]:
+async def pending(connection: asyncpg.Connection, package: str = PAYMENTS) -> list[Migration]:
     """The migrations that this database has not seen.
 
     Raises MigrationStopped when a file was changed after it was applied.
@@ -113,12 +116,12 @@ async def pending(connection: asyncpg.Connection) -> list[Migration]:
     if there:
         rows = await connection.fetch("SELECT name, digest FROM public.strongroom_migrations")
         done = {row["name"]: row["digest"] for row in rows}
-    for migration in files():
+    for migration in files(package):
         if done.get(migration.name, migration.digest) != migration.digest:
             raise MigrationStopped(
                 f"{migration.name} is not the file that this database was migrated by."
             )
-    return [migration for migration in files() if migration.name not in done]
+    return [migration for migration in files(package) if migration.name not in done]
 
 
 async def migrate(
@@ -127,31 +130,38 @@ async def migrate(
     *,
     finish: bool = False,
     tell: Tell = lambda _: None,
+    package: str = PAYMENTS,
+    before_finishing: Callable[[], Awaitable[None]] | None = None,
 ) -> list[str]:
     """Brings the database up to date as its owner; returns the names applied now.
 
-    What finishes is applied when `finish` says so and no process of an older version is connected,
-    and in a new database. Two that run at once take turns. Raises MigrationStopped; nothing of the
-    file that it names stays then.
+    What finishes comes last, after `before_finishing`: that is applied when `finish` says so and no
+    process of an older version is connected, and in a new database. Two that run at once take
+    turns. Raises MigrationStopped; nothing of the file that it names stays then.
     """
     await create_group_roles(connection)
     await _create_ledger(connection)
-    waiting = await pending(connection)
-    finish = finish or len(waiting) == len(files())
+    waiting = await pending(connection, package)
+    finish = finish or len(waiting) == len(files(package))
     applied: list[str] = []
-    for number, migration in enumerate(waiting, 1):
-        if migration.finishes and not finish:
-            if number < len(waiting):
-                raise MigrationStopped(
-                    f"{waiting[number].name} comes after {migration.name}, which is not applied "
-                    "yet: run `strongroom migrate --finish` first, by the release before."
-                )
-            tell(f"{migration.name}: waits for `strongroom migrate --finish`")
-            break
-        begun = monotonic_seconds()
-        if await patiently(connection, migration.name, partial(_apply, migration, at), tell):
-            tell(f"{migration.name}: applied in {monotonic_seconds() - begun:.2f} s")
-            applied.append(migration.name)
+
+    async def apply_all(migrations: Sequence[Migration]) -> None:
+        for migration in migrations:
+            begun = monotonic_seconds()
+            apply = partial(_apply, migration, at, package)
+            if await patiently(connection, migration.name, apply, tell):
+                tell(f"{migration.name}: applied in {monotonic_seconds() - begun:.2f} s")
+                applied.append(migration.name)
+
+    await apply_all([one for one in waiting if not one.finishes])
+    if before_finishing is not None:
+        await before_finishing()
+    finishing = [one for one in waiting if one.finishes]
+    if finish:
+        await apply_all(finishing)
+    else:
+        for one in finishing:
+            tell(f"{one.name}: waits for `strongroom migrate --finish`")
     return applied
 
 
@@ -192,9 +202,11 @@ async def patiently(
     )
 
 
-async def _apply(migration: Migration, at: datetime, connection: asyncpg.Connection) -> bool:
+async def _apply(
+    migration: Migration, at: datetime, package: str, connection: asyncpg.Connection
+) -> bool:
     """Whether it was applied now; False when somebody else has meanwhile."""
-    if migration not in await pending(connection):
+    if migration not in await pending(connection, package):
         return False
     if migration.finishes and (older := await _older_sessions(connection, migration.number)):
         raise MigrationStopped(
@@ -251,7 +263,11 @@ async def _create_ledger(connection: asyncpg.Connection) -> None:
                     f"GRANT SELECT ON public.strongroom_migrations TO {', '.join(GROUP_ROLES)}"
                 )
                 return
-        except (asyncpg.DuplicateTableError, asyncpg.UniqueViolationError):
+        except (
+            asyncpg.DuplicateTableError,
+            asyncpg.DuplicateObjectError,  # its row type
+            asyncpg.UniqueViolationError,
+        ):
             continue  # another migration made it in the same moment
 
 
