@@ -19,12 +19,19 @@ import structlog
 from msgspec import Struct
 
 from strongroom.clock import monotonic_seconds
-from strongroom.database import UNREACHABLE, Connection, reading, statements
+from strongroom.database import UNREACHABLE, Connection, rows_by_id, statements
 from strongroom.errors import Unauthenticated, Unavailable
 from strongroom.ids import MalformedId, from_text, tag_of, to_text
 
 SQL: Final = statements("strongroom.access", "access.sql")
-SCOPES: Final = frozenset({"payments:read", "payments:write"})
+SCOPES: Final = frozenset(
+    {"payouts:read"}
+    | {
+        f"{noun}:{right}"
+        for noun in ("payments", "disputes", "customers", "taxes")
+        for right in ("read", "write")
+    }
+)
 CHECK_SECONDS: Final = 2.0
 STALE_SECONDS: Final = 5.0
 KEPT_MAX: Final = 10_000
@@ -149,10 +156,7 @@ class ApiKeys:
 
     async def _read(self, wanted: dict[UUID, UUID]) -> dict[UUID, _Kept]:
         now = monotonic_seconds()
-        async with reading(self._pool, set(wanted.values())) as connection:
-            rows = await connection.fetch(
-                SQL["keys_by_id"], list(wanted.values()), list(wanted.keys())
-            )
+        rows = await rows_by_id(self._pool, SQL["keys_by_id"], wanted)
         return {
             row["api_key_id"]: _Kept(
                 secret_digest=row["secret_digest"],

@@ -1,0 +1,1 @@
+"""Alarms: what no machine may go on with, raised once and kept until a person has cleared it."""

@@ -1,0 +1,1 @@
+"""The KMS of Amazon Web Services, by their SDK."""
