@@ -74,7 +74,9 @@ class Rule(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
 class Knobs(msgspec.Struct, forbid_unknown_fields=True):
     """The body of PUT /_knobs and the answer of GET /_knobs. The first rule that meets strikes.
 
-    ``refund_settle_seconds`` is how long a refund of an asynchronous test card stays as it began.
+    ``former_parameters``: ``payment_method_types`` is taken as before API 2026-09-30, for callers
+    that know no other. ``refund_settle_seconds`` is how long a refund of an asynchronous test card
+    stays as it began.
     """
 
     rules: Annotated[list[Rule], msgspec.Meta(max_length=RULES_MAX)] = []
@@ -84,6 +86,7 @@ class Knobs(msgspec.Struct, forbid_unknown_fields=True):
     refund_settle_seconds: Annotated[int, msgspec.Meta(ge=0, le=REFUND_SETTLE_SECONDS_MAX)] = (
         REFUND_SETTLE_SECONDS_DEFAULT
     )
+    former_parameters: bool = False
 
 
 class Target(msgspec.Struct):

@@ -17,6 +17,7 @@ import stripe
 
 SOURCE = Path(__file__).parents[2] / "src"
 SECRET_KEY = "sk_test_standInSecret0123456789"
+PUBLISHABLE_KEY = "pk_test_standInPublic0123456789"
 KNOB_TOKEN = "knob-token-of-the-tests"
 START_SECONDS_MAX = 20
 EXIT_REFUSED = 78
@@ -35,6 +36,8 @@ class RunningStripe:
         self.key_file, self.knob_file = folder / "key", folder / "knob"
         self.key_file.write_text(SECRET_KEY + "\n")
         self.knob_file.write_text(KNOB_TOKEN + "\n")
+        self.public_file = folder / "public"
+        self.public_file.write_text(PUBLISHABLE_KEY + "\n")
         self.error_file = folder / "stderr"
         self.process: subprocess.Popen[str] | None = None
         self.url = ""
@@ -43,7 +46,8 @@ class RunningStripe:
         return [
             sys.executable, "-m", "strongroom_sandbox.stripe", "--port", "0",
             "--data", str(self.data), "--secret-key-file", str(self.key_file),
-            "--knob-token-file", str(self.knob_file), *more,
+            "--knob-token-file", str(self.knob_file),
+            "--publishable-key-file", str(self.public_file), *more,
         ]  # fmt: skip
 
     def refused(self, *more: str) -> str:
@@ -166,7 +170,7 @@ def pay() -> Callable[..., dict[str, Any]]:
         return {
             "amount": 2000,
             "currency": "usd",
-            "payment_method_types": ["card"],
+            "allowed_payment_method_types": ["card"],
             "payment_method": method,
             "confirm": True,
             **more,

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from strongroom_sandbox import ledger as ledgers
 from strongroom_sandbox.stripe.books import VERSION_SECONDS, Books, Change, Intent
 from strongroom_sandbox.stripe.server import Settings, StandIn
+from strongroom_sandbox.tokens import KeyFile
 
 
 def test_kill_9_under_load_loses_nothing(own_stripe, pay):
@@ -220,7 +221,10 @@ class HeldDisk:
 @pytest.mark.asyncio
 async def test_no_answer_is_given_before_the_disk_has_it(tmp_path, monkeypatch, pay):
     disk = HeldDisk(monkeypatch)
-    settings = Settings("127.0.0.1", 0, tmp_path, b"sk_test_held_disk", b"knob-token-1")
+    key = tmp_path / "key"
+    key.write_text("sk_test_held_disk")
+    keys = KeyFile(key, "sk_test_")
+    settings = Settings("127.0.0.1", 0, tmp_path / "data", keys, b"knob-token-1")
     server, http = StandIn(settings), stripe.AIOHTTPClient(timeout=10)
     await server.start()
     client = stripe.StripeClient(

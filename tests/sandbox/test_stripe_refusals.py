@@ -49,6 +49,11 @@ def test_declines(stand_in, pay, method, code, decline_code):
     ("changes", "code", "param"),
     [
         ({"colour": "red"}, "parameter_unknown", "colour"),
+        (
+            {"payment_method_types": ["card"]},
+            "payment_method_types_no_longer_supported",
+            "payment_method_types",
+        ),
         ({"shipping": {"planet": "x"}}, "parameter_unknown", "shipping[planet]"),
         ({"amount": None}, "parameter_missing", "amount"),
         ({"currency": None}, "parameter_missing", "currency"),

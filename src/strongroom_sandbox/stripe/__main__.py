@@ -1,21 +1,12 @@
 """``python -m strongroom_sandbox.stripe``: run the stand-in until SIGTERM or SIGINT."""
 
 import argparse
-import asyncio
-import gc
-import json
-import signal
 import sys
 from pathlib import Path
 
-import uvloop
-
-from strongroom_sandbox.ledger import LedgerRefused
-from strongroom_sandbox.stripe.server import NotLoopback, Settings, StandIn
-from strongroom_sandbox.tokens import TokenFileRefused, read_token
-
-EXIT_REFUSED = 78  # EX_CONFIG of sysexits.h
-GC_ALLOCATIONS = 50_000  # large stable state: fewer full collections
+from strongroom_sandbox.running import run
+from strongroom_sandbox.stripe.server import Settings, StandIn
+from strongroom_sandbox.tokens import KeyFile, read_token
 
 
 def settings_of(arguments: list[str]) -> Settings:
@@ -24,47 +15,34 @@ def settings_of(arguments: list[str]) -> Settings:
     parser.add_argument("--host", default="127.0.0.1", help="a loopback address")
     parser.add_argument("--port", type=int, required=True, help="0 for any free port")
     parser.add_argument("--data", type=Path, required=True, help="folder of the ledger")
-    parser.add_argument("--secret-key-file", type=Path, required=True, help="holds sk_test_…")
+    parser.add_argument(
+        "--secret-key-file", type=Path, required=True, help="sk_test_…, one a line, at most two"
+    )
     parser.add_argument("--knob-token-file", type=Path, required=True)
     parser.add_argument("--public-url", help="where a browser finds this server")
+    parser.add_argument(
+        "--webhooks-file", type=Path, help="JSON: where events are sent, and what signs them"
+    )
+    parser.add_argument(
+        "--publishable-key-file", type=Path, help="pk_test_…; with it, the browser script is served"
+    )
     given = parser.parse_args(arguments)
+    public_file = given.publishable_key_file
     return Settings(
         host=given.host,
         port=given.port,
         data=given.data,
-        secret_key=read_token(given.secret_key_file, prefix="sk_test_"),
+        secret_keys=KeyFile(given.secret_key_file, prefix="sk_test_"),
         knob_token=read_token(given.knob_token_file),
         public_url=given.public_url,
+        webhooks_file=given.webhooks_file,
+        publishable_key=None if public_file is None else read_token(public_file, "pk_test_"),
     )
 
 
-async def serve(settings: Settings) -> None:
-    """Serve until a signal asks to stop."""
-    stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
-    gc.disable()
-    stand_in = StandIn(settings)
-    # What was loaded stays; collecting it again and again would only cost time.
-    gc.freeze()
-    gc.enable()
-    gc.set_threshold(GC_ALLOCATIONS, 20, 50)
-    await stand_in.start()
-    print("ready", json.dumps({"url": stand_in.url}), flush=True)
-    await stopping.wait()
-    await stand_in.stop()
-
-
 def main() -> int:
-    """Run and return the exit code: 0 after a signal, EXIT_REFUSED when it may not start."""
-    try:
-        settings = settings_of(sys.argv[1:])
-        uvloop.run(serve(settings))
-    except (TokenFileRefused, LedgerRefused, NotLoopback, OSError) as error:
-        print(f"refused to start: {error}", file=sys.stderr)
-        return EXIT_REFUSED
-    return 0
+    """Run and return the exit code."""
+    return run(settings_of, StandIn)
 
 
 if __name__ == "__main__":

@@ -19,13 +19,15 @@ from aiohttp import web
 from strongroom_sandbox.clock import Clock
 from strongroom_sandbox.faults import Fault, Faults, Rule, Target
 from strongroom_sandbox.ledger import Ledger, LedgerFull
+from strongroom_sandbox.listening import ConnectionDropped
 from strongroom_sandbox.stripe.books import Books, Change, Key
 from strongroom_sandbox.stripe.errors import ErrorBody, Refusal, api_error, invalid
 from strongroom_sandbox.stripe.form import Tree, pairs_of, tree_of
 from strongroom_sandbox.stripe.operations import Operation, route
 from strongroom_sandbox.stripe.outcome import Outcome, Scene, new_id, refused
+from strongroom_sandbox.stripe.params import FORMER_TYPES, TYPES
 from strongroom_sandbox.stripe.shapes import Shapes
-from strongroom_sandbox.tokens import same_token
+from strongroom_sandbox.tokens import KeyFile
 
 API_VERSION = "2026-10-28.endive"
 KEY_CHARACTERS_MAX = 255
@@ -41,10 +43,6 @@ SERVER_ERROR = "An error occurred on the provider's side."
 
 Json = dict[str, Any]
 encode = msgspec.json.Encoder().encode
-
-
-class ConnectionDropped(Exception):
-    """The answer is to be left out and the connection cut."""
 
 
 @dataclass(slots=True)
@@ -80,13 +78,13 @@ class Call:
 
 
 class Api:
-    """The API of one account, the one of the secret key."""
+    """The API of one account, the one of its secret keys."""
 
     def __init__(
-        self, secret_key: bytes, books: Books, ledger: Ledger, clock: Clock, faults: Faults,
+        self, secret_keys: KeyFile, books: Books, ledger: Ledger, clock: Clock, faults: Faults,
         shapes: Shapes,
     ) -> None:  # fmt: skip
-        self._secret_key = secret_key
+        self._secret_keys = secret_keys
         self._books = books
         self._ledger = ledger
         self._clock = clock
@@ -115,7 +113,10 @@ class Api:
                 f"Unrecognized request URL ({request.method}: {quote(path[:200])}).", status=404
             )
         pairs = pairs_of(await _form(request) if request.method == "POST" else query)
-        call = Call(*routed, request.method, path, pairs, tree_of(pairs))
+        tree = tree_of(pairs)
+        if self._faults.knobs.former_parameters and FORMER_TYPES in tree:
+            tree[TYPES] = tree.pop(FORMER_TYPES)
+        call = Call(*routed, request.method, path, pairs, tree)
         rule = call.rule = self._strike(call)
         if rule is not None and rule.fault in BEFORE:
             return await self._fail_before(rule), None
@@ -247,7 +248,7 @@ class Api:
                 offered = ""
         elif scheme.lower() != "bearer":
             offered = ""
-        if not same_token(self._secret_key, offered.strip()):
+        if not self._secret_keys.accepts(offered.strip()):
             message = "Invalid API Key provided." if offered else "You did not provide an API key."
             raise invalid(message, status=401)
 

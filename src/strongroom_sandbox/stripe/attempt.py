@@ -12,6 +12,7 @@ from strongroom_sandbox.stripe.cards import (
     Decline,
     asks_for_action,
 )
+from strongroom_sandbox.stripe.disputes import by_card
 from strongroom_sandbox.stripe.errors import ErrorBody, invalid, missing_resource, unexpected_state
 from strongroom_sandbox.stripe.outcome import Outcome, Scene, new_id, new_secret
 
@@ -116,12 +117,14 @@ def settle(
         authenticated=authenticated,
     )
     change.charges.append(charge)
+    change.disputes += by_card(scene, charge)
     saved = intent.setup_future_usage is not None and intent.customer is not None
     used = replace(
         method,
         used=True,
         customer=intent.customer if saved else method.customer,
-        set_up=method.set_up or (saved and intent.setup_future_usage == "off_session"),
+        # Without a customer it can be attached to one afterwards (setup_future_usage).
+        set_up=method.set_up or intent.setup_future_usage == "off_session",
     )
     if used != method:
         change.methods[:] = [*(kept for kept in change.methods if kept.id != used.id), used]

@@ -25,7 +25,7 @@ def charges(books: Books, query: str) -> Json:
     params = Params(tree_of(pairs_of(query)), (*PAGING, "kind"))
     kind, intent_id = params.choice("kind", KINDS) or "taken", params.text("payment_intent")
     found = books.charges.values() if intent_id is None else books.charges_of(intent_id)
-    page, more = _page(found, params, lambda charge: _is_kind(charge, kind))
+    page, more = _page(found, params, lambda charge: _is_kind(books, charge, kind))
     return {"data": [_charge(books, charge) for charge in page], "has_more": more}
 
 
@@ -101,12 +101,13 @@ def _page(
     return found[:limit], len(found) > limit
 
 
-def _is_kind(charge: Charge, kind: str) -> bool:
+def _is_kind(books: Books, charge: Charge, kind: str) -> bool:
     match kind:
         case "taken":
             return charge.captured
         case "held":
-            return charge.paid and not charge.captured
+            released = any(refund.releases for refund in books.refunds_of(charge.id))
+            return charge.paid and not charge.captured and not released
         case "declined":
             return not charge.paid
         case _:

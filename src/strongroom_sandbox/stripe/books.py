@@ -6,13 +6,17 @@ one can be shown again unchanged (search lags, a replayed answer).
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from heapq import heappop, heappush
 from typing import Any
 
 import msgspec
 
 from strongroom_sandbox.stripe.errors import ErrorBody
+from strongroom_sandbox.stripe.happened import Happenings
+from strongroom_sandbox.stripe.records import Dispute, Payout
+from strongroom_sandbox.stripe.saved import Person, Setup
+from strongroom_sandbox.stripe.tax_records import Calculation, TaxBook, Taxed
 
 KEY_SECONDS = 24 * 3600  # docs.stripe.com/api/idempotent_requests: may be pruned after 24 hours
 VERSION_SECONDS = 3600  # how long a superseded version stays visible to a lagging search
@@ -27,6 +31,8 @@ class Method(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=F
     customer: str | None = None
     set_up: bool = False
     used: bool = False
+    exp_month: int = 12
+    exp_year: int = 2034
 
 
 class Charge(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
@@ -152,6 +158,12 @@ class Change(msgspec.Struct, kw_only=True, omit_defaults=True):
     intents: list[Intent] = []
     methods: list[Method] = []
     refunds: list[Refund] = []
+    disputes: list[Dispute] = []
+    payouts: list[Payout] = []
+    people: list[Person] = []
+    setups: list[Setup] = []
+    calculations: list[Calculation] = []
+    taxed: list[Taxed] = []
     over_asked: str | None = None
     key: Key | None = None
     clock_offset_seconds: int | None = None
@@ -163,6 +175,12 @@ class Change(msgspec.Struct, kw_only=True, omit_defaults=True):
             or self.intents
             or self.methods
             or self.refunds
+            or self.disputes
+            or self.payouts
+            or self.people
+            or self.setups
+            or self.calculations
+            or self.taxed
             or self.over_asked
             or self.key
             or self.clock_offset_seconds is not None
@@ -177,9 +195,17 @@ class Books:
         self.charges: dict[str, Charge] = {}
         self.methods: dict[str, Method] = {}
         self.refunds: dict[str, Refund] = {}
+        self.disputes: dict[str, Dispute] = {}
+        self.payouts: dict[str, Payout] = {}
+        self.people: dict[str, Person] = {}
+        self.setups: dict[str, Setup] = {}
+        self.tax = TaxBook()
         self.over_asked = 0
         self.clock_offset_seconds = 0
         self.latest_time = 0
+        self.watch: Callable[[Change], Callable[[], None] | None] | None = None
+        """Hears of each change before it is folded in; what it returns is called after that."""
+        self.happenings = Happenings()
         self._order: list[str] = []
         self._position: dict[str, int] = {}
         self._versions: dict[str, list[Intent]] = {}
@@ -189,10 +215,17 @@ class Books:
         self._refunds_of: dict[str, list[str]] = {}
         self._timers: list[tuple[int, str]] = []
         self._actions: dict[str, str] = {}
+        self._setup_actions: dict[str, str] = {}
         self._keys: dict[str, Key] = {}
 
     def apply(self, change: Change) -> None:
         """Fold the objects of one change into the state; ``apply_key`` takes its key."""
+        told = self.watch(change) if self.watch else None
+        self._fold(change)
+        if told is not None:
+            told()
+
+    def _fold(self, change: Change) -> None:
         self.latest_time = max(self.latest_time, change.time)
         for method in change.methods:
             self.methods[method.id] = method
@@ -206,6 +239,13 @@ class Books:
                 self._refunds_of.setdefault(refund.charge, []).append(refund.id)
                 self._wake(refund.settles_at, refund.id)
             self.refunds[refund.id] = refund
+        for dispute in change.disputes:
+            self._wake(dispute.turns_at, dispute.id)
+            self.disputes[dispute.id] = dispute
+        for payout in change.payouts:
+            self._wake(payout.wakes_at, payout.id)
+            self.payouts[payout.id] = payout
+        self._keep(change)
         if change.over_asked is not None:
             self.over_asked += 1
         for intent in change.intents:
@@ -231,6 +271,21 @@ class Books:
         if intent.action_token:
             self._actions[intent.action_token] = intent.id
         self.intents[intent.id] = intent
+
+    def _keep(self, change: Change) -> None:
+        for person in change.people:
+            self.people[person.id] = person
+        for setup in change.setups:
+            self._put_setup(setup)
+        self.tax.keep(change.calculations, change.taxed)
+
+    def _put_setup(self, setup: Setup) -> None:
+        before = self.setups.get(setup.id)
+        if before is not None and before.action_token not in (None, setup.action_token):
+            self._setup_actions.pop(before.action_token or "", None)
+        if setup.action_token:
+            self._setup_actions[setup.action_token] = setup.id
+        self.setups[setup.id] = setup
 
     def _forget_versions(self) -> None:
         """Drop versions that no search can show any more."""
@@ -288,6 +343,11 @@ class Books:
         intent_id = self._actions.get(token)
         return None if intent_id is None else self.intents[intent_id]
 
+    def setup_of_action(self, token: str) -> Setup | None:
+        """Return the SetupIntent whose authentication page has that token."""
+        setup_id = self._setup_actions.get(token)
+        return None if setup_id is None else self.setups[setup_id]
+
     def charges_of(self, intent_id: str) -> list[Charge]:
         """Return an intent's charges, oldest first."""
         return [self.charges[charge_id] for charge_id in self._charges_of.get(intent_id, ())]
@@ -295,6 +355,10 @@ class Books:
     def refunds_of(self, charge_id: str) -> list[Refund]:
         """Return a charge's refunds, oldest first."""
         return [self.refunds[refund_id] for refund_id in self._refunds_of.get(charge_id, ())]
+
+    def disputes_of(self, charge_id: str) -> list[Dispute]:
+        """Return a charge's disputes, oldest first."""
+        return [dispute for dispute in self.disputes.values() if dispute.charge == charge_id]
 
     def newest_intents(self, before: str | None = None) -> Iterator[Intent]:
         """Yield intents from the newest, or from the one created just before ``before``."""

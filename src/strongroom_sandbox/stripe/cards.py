@@ -112,6 +112,21 @@ DECLINES: dict[str, tuple[Decline, str]] = {
     "chargeCustomerFailLostCard": (LOST, "0341"),
     "chargeCustomerFailStolenCard": (STOLEN, "0341"),
 }
+CODES = """
+approve_with_id authentication_not_handled authentication_required call_issuer card_not_supported
+card_velocity_exceeded currency_not_supported do_not_honor do_not_try_again
+duplicate_transaction expired_card fraudulent
+generic_decline incorrect_address incorrect_number incorrect_cvc incorrect_pin incorrect_zip
+insufficient_funds invalid_account invalid_amount invalid_cvc invalid_expiry_month
+invalid_expiry_year invalid_number invalid_pin issuer_not_available lost_card merchant_blacklist
+new_account_information_available no_action_taken not_permitted offline_pin_required
+online_or_offline_pin_required pickup_card pin_try_exceeded processing_error reenter_transaction
+restricted_card revocation_of_all_authorizations revocation_of_authorization security_violation
+service_not_allowed stolen_card stop_payment_order testmode_decline transaction_not_allowed
+try_again_later withdrawal_count_limit_exceeded
+""".split()
+"""All decline codes (docs.stripe.com/declines/codes). Stripe has test cards for few of them; here
+``pm_decline_<code>`` is one for each."""
 OTHERS: dict[str, Card] = {
     "radarBlock": Card(last4="0019", decline=BLOCKED, risk_level="highest"),
     "riskLevelHighest": Card(last4="4954", decline=BLOCKED, risk_level="highest"),
@@ -161,7 +176,11 @@ def _all_cards() -> dict[str, Card]:
     cards["visa_debit_chargeDeclinedInsufficientFunds"] = Card(
         last4="9995", funding="debit", decline=FUNDS
     )
-    return {f"pm_card_{name}": card for name, card in cards.items()}
+    known = {f"pm_card_{name}": card for name, card in cards.items()}
+    return known | {
+        f"pm_decline_{code}": Card(last4="0002", decline=Decline("card_declined", DECLINED, code))
+        for code in CODES
+    }
 
 
 CARDS = _all_cards()

@@ -15,6 +15,8 @@ from strongroom_sandbox.ledger import Ledger
 from strongroom_sandbox.stripe.attempt import fail_authentication, method_of, settle
 from strongroom_sandbox.stripe.books import Books, Change, Intent
 from strongroom_sandbox.stripe.outcome import Outcome, Scene
+from strongroom_sandbox.stripe.saved import Setup
+from strongroom_sandbox.stripe.setups import authenticated
 from strongroom_sandbox.stripe.shapes import ACTION_PATH
 
 DECISIONS = ("complete", "fail")
@@ -30,6 +32,9 @@ PAGE = """<!doctype html>
 """
 FORMS = """<p>A payment of {amount} {currency} (in the currency's minor unit) asks for
 authentication.</p>
+<form method="post" action="{path}/complete"><button>Complete authentication</button></form>
+<form method="post" action="{path}/fail"><button>Fail authentication</button></form>"""
+SETUP_FORMS = """<p>A card that is to be saved asks for authentication.</p>
 <form method="post" action="{path}/complete"><button>Complete authentication</button></form>
 <form method="post" action="{path}/fail"><button>Fail authentication</button></form>"""
 DONE = "<p>The authentication is over: <strong>{result}</strong>. You may close this page.</p>"
@@ -49,7 +54,10 @@ class Challenges:
         token, _, decision = request.path.removeprefix(ACTION_PATH).partition("/")
         intent = self._books.intent_of_action(token)
         if intent is None:
-            return _page(404, UNKNOWN, None)
+            setup = self._books.setup_of_action(token)
+            if setup is None:
+                return _page(404, UNKNOWN, None)
+            return await self._of_setup(request.method, setup, decision)
         if request.method == "GET" and not decision:
             return await self._show(intent, token)
         if request.method != "POST" or decision not in DECISIONS:
@@ -58,6 +66,26 @@ class Challenges:
             intent = self._decide(intent, passed=decision == "complete")
         await self._ledger.durable()
         return _back(intent)
+
+    async def _of_setup(self, method: str, setup: Setup, decision: str) -> web.Response:
+        """The same for a card that is being saved."""
+        await self._ledger.durable()
+        if method == "GET" and not decision:
+            if setup.status != "requires_action":
+                return _page(200, DONE.format(result=_setup_result(setup)), None)
+            path = escape(ACTION_PATH + (setup.action_token or ""))
+            return _page(200, SETUP_FORMS.format(path=path), setup.return_url)
+        if method != "POST" or decision not in DECISIONS:
+            return _page(405, UNKNOWN, None)
+        if setup.status == "requires_action":
+            scene = Scene(self._books, self._clock.now())
+            change = authenticated(scene, setup, passed=decision == "complete")
+            self._books.apply(change)
+            self._ledger.append(msgspec.json.encode(change))
+            setup = self._books.setups[setup.id]
+        await self._ledger.durable()
+        result = _setup_result(setup)
+        return _sent_back(setup.return_url, result, "setup_intent", (setup.id, setup.client_secret))
 
     async def _show(self, intent: Intent, token: str) -> web.Response:
         await self._ledger.durable()
@@ -88,16 +116,27 @@ def _result(intent: Intent) -> str:
     return "succeeded" if intent.status in ("succeeded", "requires_capture") else "failed"
 
 
+def _setup_result(setup: Setup) -> str:
+    return "succeeded" if setup.status == "succeeded" else "failed"
+
+
 def _back(intent: Intent) -> web.Response:
+    told = (intent.id, intent.client_secret)
+    return _sent_back(intent.return_url, _result(intent), "payment_intent", told)
+
+
+def _sent_back(
+    return_url: str | None, result: str, noun: str, told: tuple[str, str]
+) -> web.Response:
     """Send the browser to the return_url with what Stripe adds to it."""
-    if intent.return_url is None:
-        return _page(200, DONE.format(result=_result(intent)), None)
-    parts = urlsplit(intent.return_url)
+    if return_url is None:
+        return _page(200, DONE.format(result=result), None)
+    parts = urlsplit(return_url)
     query = [
         *parse_qsl(parts.query, keep_blank_values=True),
-        ("payment_intent", intent.id),
-        ("payment_intent_client_secret", intent.client_secret),
-        ("redirect_status", _result(intent)),
+        (noun, told[0]),
+        (f"{noun}_client_secret", told[1]),
+        ("redirect_status", result),
     ]
     location = urlunsplit(parts._replace(query=urlencode(query)))
     return web.Response(

@@ -1,18 +1,21 @@
 """What a test may do behind Stripe's back, with a token: fault knobs, ledger reads, the clock."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from aiohttp import web
 
 from strongroom_sandbox.clock import ADVANCE_SECONDS_MAX, Clock
+from strongroom_sandbox.deliveries import Registered
 from strongroom_sandbox.faults import Faults, Knobs
 from strongroom_sandbox.ledger import Ledger
-from strongroom_sandbox.stripe import audit, refunds
+from strongroom_sandbox.stripe import audit, disputes, payouts, refunds, tax_transactions
 from strongroom_sandbox.stripe.attempt import settle_late
 from strongroom_sandbox.stripe.books import Books, Change
+from strongroom_sandbox.stripe.cards import CARDS
 from strongroom_sandbox.stripe.errors import Refusal
 from strongroom_sandbox.stripe.outcome import Scene
+from strongroom_sandbox.stripe.webhooks import Webhooks
 from strongroom_sandbox.tokens import same_token
 
 TOKEN_HEADER = "X-Knob-Token"  # noqa: S105 - the name of a header
@@ -38,12 +41,55 @@ class Settlement(msgspec.Struct, forbid_unknown_fields=True):
     failure_reason: str = "unknown"
 
 
+class Opening(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of POST /_disputes: one is opened on a charge, or ``dispute`` changes its status.
+
+    ``amount`` and ``currency`` are the charge's unless given.
+    """
+
+    payment_intent: str | None = None
+    dispute: str | None = None
+    amount: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    currency: str | None = None
+    reason: str = "fraudulent"
+    status: str = "needs_response"
+
+
+class Replacing(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of POST /_cards: the bank replaces a saved card, and the gateway follows."""
+
+    payment_method: str
+    card: str
+    exp_year: Annotated[int, msgspec.Meta(ge=2030, le=2099)] = 2040
+
+
+class Paying(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of POST /_payouts: all that the balance in ``currency`` holds is paid out.
+
+    It arrives after so many days of the clock, and fails so many after that, if ever.
+    """
+
+    currency: str
+    arrives_days: Annotated[int, msgspec.Meta(ge=0, le=30)] = 2
+    fails_days: Annotated[int, msgspec.Meta(ge=0, le=30)] | None = None
+
+
 class Controls:
-    """Serves /_knobs, /_ledger/…, /_clock and /_settle."""
+    """Serves /_knobs, /_webhooks, /_ledger/…, /_clock, /_settle and the bank's own doings.
+
+    Those are /_disputes, /_payouts and /_cards.
+    """
 
     def __init__(
-        self, token: bytes, books: Books, ledger: Ledger, clock: Clock, faults: Faults
+        self,
+        token: bytes,
+        books: Books,
+        ledger: Ledger,
+        clock: Clock,
+        faults: Faults,
+        webhooks: Webhooks,
     ) -> None:
+        self._webhooks = webhooks
         self._token = token
         self._books = books
         self._ledger = ledger
@@ -65,6 +111,8 @@ class Controls:
 
     async def _route(self, request: web.BaseRequest) -> tuple[int, object]:
         path, _, query = request.raw_path.partition("?")
+        if path == "/_webhooks":
+            return await self._register(request)
         match request.method, path:
             case "GET", "/_knobs":
                 return 200, self._faults.knobs
@@ -74,20 +122,43 @@ class Controls:
             case "DELETE", "/_knobs":
                 self._faults.replace(Knobs())
                 return 200, self._faults.knobs
-            case "GET", "/_ledger/charges":
-                return 200, audit.charges(self._books, query)
-            case "GET", "/_ledger/refunds":
-                return 200, audit.refunds(self._books, query)
-            case "GET", "/_ledger/summary":
-                return 200, audit.summary(self._books) | self._about_itself()
+            case "GET", _ if path.startswith("/_ledger/"):
+                return self._audited(path.removeprefix("/_ledger/"), query)
             case "GET", "/_clock":
                 return 200, {"now": self._clock.now(), "offset": self._clock.offset_seconds}
             case "POST", "/_clock":
                 return 200, self._move(msgspec.json.decode(await request.read(), type=ClockMove))
             case "POST", "/_settle":
                 return 200, self._settle(msgspec.json.decode(await request.read(), type=Settlement))
+            case "POST", "/_disputes" | "/_payouts" | "/_cards":
+                return 200, self._at_the_bank(path, await request.read())
             case _:
                 return 404, {"error": "no such control"}
+
+    def _audited(self, what: str, query: str) -> tuple[int, object]:
+        match what:
+            case "charges":
+                return 200, audit.charges(self._books, query)
+            case "refunds":
+                return 200, audit.refunds(self._books, query)
+            case "tax":
+                return 200, tax_transactions.ledger(self._books)
+            case "summary":
+                return 200, audit.summary(self._books) | self._about_itself()
+            case _:
+                return 404, {"error": "no such control"}
+
+    async def _register(self, request: web.BaseRequest) -> tuple[int, object]:
+        match request.method:
+            case "PUT":
+                self._webhooks.replace(msgspec.json.decode(await request.read(), type=Registered))
+            case "DELETE":
+                self._webhooks.replace(None)
+            case "GET":
+                pass
+            case _:
+                return 404, {"error": "no such control"}
+        return 200, self._webhooks.about()
 
     def _about_itself(self) -> Json:
         return {
@@ -98,9 +169,58 @@ class Controls:
 
     def _settle(self, settlement: Settlement) -> Json:
         change = self._settled(settlement)
+        self._write(change)
+        return {"status": (change.intents[-1:] or change.refunds[-1:])[0].status}
+
+    def _at_the_bank(self, path: str, body: bytes) -> Json:
+        if path == "/_disputes":
+            return self._dispute(msgspec.json.decode(body, type=Opening))
+        if path == "/_cards":
+            return self._replace_card(msgspec.json.decode(body, type=Replacing))
+        return self._pay_out(msgspec.json.decode(body, type=Paying))
+
+    def _replace_card(self, replacing: Replacing) -> Json:
+        method = self._books.methods.get(replacing.payment_method)
+        if method is None or method.customer is None or replacing.card not in CARDS:
+            raise ValueError("no such card, or no such payment method of a customer")
+        fields = {"card": replacing.card, "exp_year": replacing.exp_year}
+        replaced = msgspec.structs.replace(method, **fields)
+        self._write(Change(time=self._clock.now(), methods=[replaced]))
+        return {"id": replaced.id, "card": replaced.card}
+
+    def _dispute(self, opening: Opening) -> Json:
+        if opening.reason not in disputes.REASONS or opening.status not in disputes.STATUSES:
+            raise ValueError("no such reason or status of disputes")
+        scene = Scene(self._books, self._clock.now())
+        if opening.dispute is not None:
+            dispute = disputes.turned(
+                scene.now, disputes.find(scene, opening.dispute), opening.status
+            )
+        else:
+            intent = self._books.intents.get(opening.payment_intent or "")
+            charge = self._books.charges.get((intent and intent.latest_charge) or "")
+            if charge is None:
+                raise ValueError("no such intent, or no charge of it")
+            dispute = disputes.opened(
+                scene,
+                charge,
+                amount=opening.amount,
+                currency=opening.currency,
+                reason=opening.reason,
+                status=opening.status,
+            )
+        self._write(Change(time=scene.now, disputes=[dispute]))
+        return {"id": dispute.id, "status": dispute.status}
+
+    def _pay_out(self, paying: Paying) -> Json:
+        scene = Scene(self._books, self._clock.now())
+        payout = payouts.made(scene, paying.currency, paying.arrives_days, paying.fails_days)
+        self._write(Change(time=scene.now, payouts=[payout]))
+        return {"id": payout.id, "amount": payout.amount, "items": payout.items}
+
+    def _write(self, change: Change) -> None:
         self._books.apply(change)
         self._ledger.append(msgspec.json.encode(change))
-        return {"status": (change.intents[-1:] or change.refunds[-1:])[0].status}
 
     def _settled(self, settlement: Settlement) -> Change:
         if settlement.failure_reason not in refunds.FAILURE_REASONS:

@@ -11,7 +11,7 @@ from strongroom_sandbox.stripe.attempt import Terms
 from strongroom_sandbox.stripe.currencies import check_amount, checked_currency
 from strongroom_sandbox.stripe.errors import invalid
 from strongroom_sandbox.stripe.form import Tree
-from strongroom_sandbox.stripe.params import Params
+from strongroom_sandbox.stripe.params import TYPES, Params
 
 DESCRIPTOR_CHARACTERS_MAX = 22
 DESCRIPTION_CHARACTERS_MAX = 1000
@@ -30,12 +30,10 @@ METHOD = ("payment_method", "payment_method_options", "setup_future_usage", "cap
 CREATE = frozenset(
     (
         *NOTES, *DESCRIPTORS, *CONFIRMING, *METHOD, "amount", "currency", "confirm", "customer",
-        "payment_method_types", "automatic_payment_methods", "confirmation_method",
+        TYPES, "automatic_payment_methods", "confirmation_method",
     )
 )  # fmt: skip
-UPDATE = frozenset(
-    (*NOTES, *DESCRIPTORS, *METHOD, "amount", "currency", "customer", "payment_method_types")
-)
+UPDATE = frozenset((*NOTES, *DESCRIPTORS, *METHOD, "amount", "currency", "customer", TYPES))
 CONFIRM = frozenset(
     ("receipt_email", "shipping", "expand", *CONFIRMING, *METHOD, "amount_to_confirm")
 )
@@ -44,7 +42,7 @@ CAPTURE = frozenset(
 )
 UNSUPPORTED = frozenset(
     (
-        "allowed_payment_method_types", "amount_details", "application_fee_amount",
+        "amount_details", "application_fee_amount",
         "confirmation_token", "customer_account", "excluded_payment_method_types", "hooks",
         "mandate", "mandate_data", "on_behalf_of", "payment_details",
         "payment_method_configuration", "payment_method_data", "radar_options", "transfer_data",
@@ -130,7 +128,7 @@ def read_update(tree: Tree) -> Update:
         fields["amount"] = amount
     if "currency" in params:
         fields["currency"] = checked_currency(params.required_text("currency"))
-    if "payment_method_types" in params:
+    if TYPES in params:
         fields |= _payment_types(params)
     money = any(name in params for name in ("amount", "currency", *METHOD[1:], "customer"))
     return Update(
@@ -238,19 +236,18 @@ def _method_fields(params: Params) -> dict[str, Any]:
 
 def _payment_types(params: Params) -> dict[str, Any]:
     """Read which methods are accepted; without a word Stripe chooses (since API 2023-08-16)."""
-    types = params.words("payment_method_types")
+    types = params.words(TYPES)
     automatic = params.within("automatic_payment_methods", ("enabled", "allow_redirects"))
     if types:
         if automatic is not None:
             raise invalid(
-                "You may give only one of payment_method_types, automatic_payment_methods.",
-                param="payment_method_types",
+                f"You may give only one of {TYPES}, automatic_payment_methods.", param=TYPES
             )
         unknown = [name for name in types if name not in METHOD_TYPES]
         if unknown:
             raise invalid(
                 f"The payment method type {unknown[0][:50]} is not enabled on this account.",
-                param="payment_method_types",
+                param=TYPES,
             )
         return {"payment_method_types": types, "redirects": None}
     if automatic is None:

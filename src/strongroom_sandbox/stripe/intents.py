@@ -16,6 +16,7 @@ from strongroom_sandbox.stripe.attempt import (
 )
 from strongroom_sandbox.stripe.books import Change, Intent, Method
 from strongroom_sandbox.stripe.currencies import check_amount
+from strongroom_sandbox.stripe.disputes import by_card
 from strongroom_sandbox.stripe.errors import Refusal, invalid, missing_resource, unexpected_state
 from strongroom_sandbox.stripe.intent_params import Confirm, Create, Update
 from strongroom_sandbox.stripe.outcome import Outcome, Scene, new_id, new_secret
@@ -189,7 +190,10 @@ def capture(scene: Scene, intent_id: str, fields: dict[str, Any]) -> Outcome:
         metadata=notes,
         updated=scene.now,
     )
-    return Outcome(Change(time=scene.now, charges=[taken], intents=[captured]), captured)
+    change = Change(
+        time=scene.now, charges=[taken], intents=[captured], disputes=by_card(scene, taken)
+    )
+    return Outcome(change, captured)
 
 
 def _attach(scene: Scene, intent: Intent, offered: str, change: Change) -> Method:

@@ -1,6 +1,6 @@
 """Which method and path is which operation.
 
-Webhook endpoints, SetupIntents and disputes join here: one reading and one deciding
+Webhook endpoints join here: one reading and one deciding
 function each, and a line in ``route``.
 """
 
@@ -8,7 +8,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from strongroom_sandbox.stripe import intent_params, intents, reading, refunds
+from strongroom_sandbox.stripe import (
+    disputes,
+    event_list,
+    intent_params,
+    intents,
+    payouts,
+    people,
+    reading,
+    refunds,
+    setups,
+    tax,
+    tax_transactions,
+)
 from strongroom_sandbox.stripe.form import Tree
 from strongroom_sandbox.stripe.outcome import Outcome, Scene
 from strongroom_sandbox.stripe.shapes import Shapes
@@ -90,7 +102,40 @@ COLLECTIONS: dict[tuple[str, str], Operation] = {
         reading.read_page(refunds.EXPAND, "created", "charge", "payment_intent"),
         lambda scene, _, page, shapes: reading.list_refunds(scene, page, shapes),
     ),
+    ("GET", "disputes"): Operation(
+        "disputes.list",
+        reading.read_page(disputes.EXPAND, "created", "charge", "payment_intent"),
+        lambda scene, _, page, shapes: reading.list_disputes(scene, page, shapes),
+    ),
+    ("GET", "payouts"): Operation(
+        "payouts.list",
+        reading.read_page(frozenset(), "created"),
+        lambda scene, _, page, shapes: reading.list_payouts(scene, page, shapes),
+    ),
+    ("GET", "balance_transactions"): Operation(
+        "balance_transactions.list", payouts.read_transactions, payouts.list_transactions
+    ),
+    ("POST", "customers"): Operation(
+        "customers.create",
+        people.read_person,
+        lambda scene, _, fields, __: people.create(scene, fields),
+    ),
+    ("GET", "payment_methods"): Operation(
+        "payment_methods.list",
+        people.read_methods,
+        lambda scene, _, command, shapes: people.list_methods(scene, command, shapes),
+    ),
+    ("POST", "setup_intents"): Operation(
+        "setup_intents.create",
+        setups.read_create,
+        lambda scene, _, command, shapes: setups.create(scene, command, shapes),
+    ),
 }
+COLLECTIONS["GET", "events"] = Operation(
+    "events.list",
+    event_list.read_events,
+    lambda scene, _, page, __: event_list.list_events(scene, page),
+)
 SEARCH = Operation(
     "payment_intents.search",
     reading.read_search,
@@ -114,12 +159,42 @@ ITEMS: dict[tuple[str, str], Operation] = {
         lambda scene, refund_id, expand, _: reading.retrieve_refund(scene, refund_id, expand),
     ),
     ("POST", "refunds"): Operation("refunds.update", refunds.read_update, _update_refund),
+    ("GET", "disputes"): Operation(
+        "disputes.retrieve", reading.read_only_expand(disputes.EXPAND), disputes.retrieve
+    ),
+    ("POST", "disputes"): Operation("disputes.update", disputes.read_answer, disputes.update),
+    ("GET", "payouts"): Operation(
+        "payouts.retrieve", reading.read_only_expand(frozenset()), payouts.retrieve
+    ),
     ("GET", "payment_methods"): Operation(
         "payment_methods.retrieve",
         reading.read_only_expand(frozenset()),
         lambda scene, method_id, _, shapes: reading.retrieve_method(scene, method_id, shapes),
     ),
+    ("POST", "payment_methods"): Operation(
+        "payment_methods.update", people.read_method_update, people.update_method
+    ),
+    ("GET", "customers"): Operation(
+        "customers.retrieve",
+        reading.read_only_expand(frozenset()),
+        lambda scene, person_id, _, __: people.retrieve(scene, person_id),
+    ),
+    ("POST", "customers"): Operation(
+        "customers.update",
+        people.read_person,
+        lambda scene, person_id, fields, _: people.update(scene, person_id, fields),
+    ),
+    ("GET", "setup_intents"): Operation(
+        "setup_intents.retrieve",
+        reading.read_only_expand(setups.EXPAND, "client_secret"),
+        setups.retrieve,
+    ),
 }
+ITEMS["GET", "events"] = Operation(
+    "events.retrieve",
+    reading.read_only_expand(frozenset()),
+    lambda scene, event_id, _, __: event_list.retrieve_event(scene, event_id),
+)
 STEPS: dict[tuple[str, str], Operation] = {
     ("payment_intents", "confirm"): Operation(
         "payment_intents.confirm", intent_params.read_confirm, _confirm
@@ -130,10 +205,54 @@ STEPS: dict[tuple[str, str], Operation] = {
     ("payment_intents", "capture"): Operation(
         "payment_intents.capture", intent_params.read_capture, _capture
     ),
+    ("disputes", "close"): Operation(
+        "disputes.close", reading.read_only_expand(disputes.EXPAND), disputes.close
+    ),
     ("refunds", "cancel"): Operation(
         "refunds.cancel",
         reading.read_only_expand(refunds.EXPAND),
         lambda scene, refund_id, _, __: refunds.cancel(scene, refund_id),
+    ),
+    ("payment_methods", "attach"): Operation(
+        "payment_methods.attach", people.read_attach, people.attach
+    ),
+    ("payment_methods", "detach"): Operation(
+        "payment_methods.detach",
+        reading.read_only_expand(frozenset()),
+        lambda scene, method_id, _, shapes: people.detach(scene, method_id, shapes),
+    ),
+    ("setup_intents", "confirm"): Operation(
+        "setup_intents.confirm", setups.read_confirm, setups.confirm
+    ),
+    ("setup_intents", "cancel"): Operation(
+        "setup_intents.cancel", setups.read_cancel, setups.cancel
+    ),
+}
+TAX: dict[tuple[str, str], Operation] = {
+    ("POST", "calculations"): Operation("tax.calculations.create", tax.read_create, tax.create),
+    ("GET", "calculations/{id}"): Operation(
+        "tax.calculations.retrieve", reading.read_only_expand(tax.EXPAND), tax.retrieve
+    ),
+    ("GET", "calculations/{id}/line_items"): Operation(
+        "tax.calculations.line_items.list", tax.read_lines, tax.list_lines
+    ),
+    ("POST", "transactions/create_from_calculation"): Operation(
+        "tax.transactions.create_from_calculation",
+        tax_transactions.read_create,
+        tax_transactions.create_from_calculation,
+    ),
+    ("POST", "transactions/create_reversal"): Operation(
+        "tax.transactions.create_reversal",
+        tax_transactions.read_reversal,
+        tax_transactions.create_reversal,
+    ),
+    ("GET", "transactions/{id}"): Operation(
+        "tax.transactions.retrieve",
+        reading.read_only_expand(tax_transactions.EXPAND),
+        tax_transactions.retrieve,
+    ),
+    ("GET", "transactions/{id}/line_items"): Operation(
+        "tax.transactions.line_items.list", tax.read_lines, tax_transactions.list_lines
     ),
 }
 
@@ -141,6 +260,8 @@ STEPS: dict[tuple[str, str], Operation] = {
 def route(method: str, path: str) -> tuple[Operation, str] | None:
     """Return the operation and the id in the path (empty for a collection), or None."""
     match path.split("/"):
+        case ["", "v1", "tax", noun, *rest]:
+            return _tax_route(method, noun, rest)
         case ["", "v1", noun]:
             operation = COLLECTIONS.get((method, noun))
             return None if operation is None else (operation, "")
@@ -154,3 +275,13 @@ def route(method: str, path: str) -> tuple[Operation, str] | None:
             return None if operation is None else (operation, object_id)
         case _:
             return None
+
+
+def _tax_route(method: str, noun: str, rest: list[str]) -> tuple[Operation, str] | None:
+    operation = TAX.get((method, "/".join((noun, *rest))))
+    if operation is not None or not rest:
+        return None if operation is None else (operation, "")
+    operation = TAX.get((method, "/".join((noun, "{id}", *rest[1:]))))
+    if operation is None or not 0 < len(rest[0]) <= ID_CHARACTERS_MAX:
+        return None
+    return operation, rest[0]

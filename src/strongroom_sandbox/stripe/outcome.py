@@ -1,13 +1,15 @@
 """What an operation reads and what it returns: a decision, without any input or output."""
 
 import secrets
+import string
 from dataclasses import dataclass, field
 from typing import Any
 
 from strongroom_sandbox.stripe.books import Books, Change, Intent, Refund
 from strongroom_sandbox.stripe.errors import ErrorBody, Refusal
 
-ID_BYTES = 12
+ID_CHARACTERS = 24
+_ALPHABET = string.digits + string.ascii_letters
 SECRET_BYTES = 24
 
 
@@ -47,8 +49,11 @@ def refused(refusal: Refusal, scene: Scene) -> Outcome:
 
 
 def new_id(prefix: str) -> str:
-    """Return a fresh object id such as ``pi_…``."""
-    return f"{prefix}_{secrets.token_hex(ID_BYTES)}"
+    """Return a fresh object id such as ``pi_…``, of digits and letters as Stripe's are.
+
+    In hexadecimal, runs of digits would be common that are as long as a card number.
+    """
+    return f"{prefix}_" + "".join(secrets.choice(_ALPHABET) for _ in range(ID_CHARACTERS))
 
 
 def new_secret() -> str:

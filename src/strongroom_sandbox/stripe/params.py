@@ -14,6 +14,9 @@ PATH_CHARACTERS_MAX = 100
 TEXT_CHARACTERS_MAX = 5000
 INTEGER_DIGITS_MAX = 18
 LIST_LIMIT_DEFAULT = 10
+TYPES = "allowed_payment_method_types"
+FORMER_TYPES = "payment_method_types"
+"""What TYPES has replaced, as a parameter (docs.stripe.com/changelog/endive/2026-09-30)."""
 LIST_LIMIT_MAX = 100
 
 
@@ -41,6 +44,12 @@ class Params:
                 # Stripe knows it and this server does not: an ignored parameter would be a lie.
                 shown = self.name_of(name)
                 raise invalid(f"This stand-in does not act on the parameter: {shown}", param=shown)
+            if name == FORMER_TYPES:
+                raise invalid(
+                    f"{name} is no longer supported.",
+                    param=name,
+                    code=f"{name}_no_longer_supported",
+                )
             if name not in known:
                 shown = self.name_of(name)
                 raise invalid(
@@ -159,6 +168,21 @@ class Params:
         if not isinstance(value, dict):
             raise invalid(f"Invalid object: {self.name_of(name)}", param=self.name_of(name))
         return Params(value, known, unsupported, self.name_of(name))
+
+    def hashes(self, name: str, known: Collection[str], count_max: int) -> "list[Params]":
+        """Return a list of hashes; empty when absent. Raises Refusal when it is none."""
+        value = self._tree.get(name)
+        if value is None or value == "":
+            return []
+        path = self.name_of(name)
+        if not isinstance(value, dict) or len(value) > count_max:
+            raise invalid(f"Invalid array: {path}, of at most {count_max}", param=path)
+        found = []
+        for place, item in enumerate(value.values()):
+            if not isinstance(item, dict):
+                raise invalid(f"Invalid object: {path}[{place}]", param=f"{path}[{place}]")
+            found.append(Params(item, known, (), f"{path}[{place}]"))
+        return found
 
     def metadata(self) -> dict[str, str] | None:
         """Return the metadata given; an empty value unsets its key; None when none is given.

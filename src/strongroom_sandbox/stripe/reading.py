@@ -13,15 +13,17 @@ from strongroom_sandbox.stripe.intent_params import EXPAND
 from strongroom_sandbox.stripe.intents import find
 from strongroom_sandbox.stripe.outcome import Outcome, Scene
 from strongroom_sandbox.stripe.params import Params
+from strongroom_sandbox.stripe.records import Dispute, Payout
 from strongroom_sandbox.stripe.refunds import find as find_refund
 from strongroom_sandbox.stripe.search import Query, read_query
+from strongroom_sandbox.stripe.settlement_shapes import dispute_shape, payout_shape
 from strongroom_sandbox.stripe.shapes import Shapes
 
 CHARGE_EXPAND = frozenset(("payment_intent", "refunds"))
 CURSORS = ("limit", "starting_after", "ending_before", "expand")
 LIST_PREFIX = "data."
 
-Item = TypeVar("Item", Charge, Refund)
+Item = TypeVar("Item", Charge, Refund, Dispute, Payout)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +39,13 @@ class Page:
     charge: str | None
     expand: tuple[str, ...]
 
-    def takes(self, item: Intent | Charge | Refund) -> bool:
+    def takes(self, item: Intent | Charge | Refund | Dispute | Payout) -> bool:
         """Tell whether the filters let an item through."""
         low, high = self.created
         return (
             (low is None or item.created >= low)
             and (high is None or item.created <= high)
-            and (self.customer is None or item.customer == self.customer)
+            and (self.customer is None or getattr(item, "customer", None) == self.customer)
         )
 
 
@@ -201,6 +203,25 @@ def list_refunds(scene: Scene, page: Page, shapes: Shapes) -> Outcome:
     shown, more = _cut(refunds, page, "refund")
     data = [shapes.refund(refund, page.expand) for refund in shown]
     return _list(scene, "/v1/refunds", data, more=more)
+
+
+def list_disputes(scene: Scene, page: Page, shapes: Shapes) -> Outcome:
+    """Show disputes, newest first, of one charge or intent or of all."""
+    books = scene.books
+    disputes = [
+        dispute
+        for dispute in books.disputes.values()
+        if page.charge in (None, dispute.charge) and page.intent in (None, dispute.payment_intent)
+    ]
+    shown, more = _cut(disputes, page, "dispute")
+    data = [dispute_shape(dispute, shapes, books, page.expand) for dispute in shown]
+    return _list(scene, "/v1/disputes", data, more=more)
+
+
+def list_payouts(scene: Scene, page: Page, _: Shapes) -> Outcome:
+    """Show payouts, newest first."""
+    shown, more = _cut(list(scene.books.payouts.values()), page, "payout")
+    return _list(scene, "/v1/payouts", [payout_shape(one) for one in shown], more=more)
 
 
 def _cut(items: list[Item], page: Page, noun: str) -> tuple[list[Item], bool]:

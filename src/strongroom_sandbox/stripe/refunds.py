@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from strongroom_sandbox.stripe.books import Change, Charge, Intent, Refund
 from strongroom_sandbox.stripe.cards import CARDS
+from strongroom_sandbox.stripe.disputes import refuse_refund
 from strongroom_sandbox.stripe.errors import ErrorBody, Refusal, invalid, missing_resource
 from strongroom_sandbox.stripe.form import Tree
 from strongroom_sandbox.stripe.outcome import Outcome, Scene, new_id
@@ -81,6 +82,9 @@ def find(scene: Scene, refund_id: str) -> Refund:
 def create(scene: Scene, command: Create) -> Outcome:
     """Refund a captured charge, never more than is left of it."""
     charge = _charge_of(scene, command)
+    disputed = refuse_refund(scene, charge)
+    if disputed is not None:
+        raise disputed
     left = charge.amount_captured - charge.amount_refunded
     amount = left if command.amount is None else command.amount
     if left == 0 or amount > left:

@@ -94,15 +94,7 @@ class Shapes:
         if intent.status != "requires_action" or intent.action_token is None:
             return None
         url = self.action_url(intent.action_token)
-        if intent.return_url is not None and not intent.uses_sdk:
-            return {
-                "type": "redirect_to_url",
-                "redirect_to_url": {"return_url": intent.return_url, "url": url},
-            }
-        return {
-            "type": "use_stripe_sdk",
-            "use_stripe_sdk": {"type": "three_d_secure_redirect", "stripe_js": url},
-        }
+        return redirect(url, None if intent.uses_sdk else intent.return_url)
 
     def error(self, error: ErrorBody) -> Json:
         """Render an error: only the fields that apply, with the payment method as an object."""
@@ -140,8 +132,8 @@ class Shapes:
                 "checks": _checks(card.cvc_check),
                 "country": card.country,
                 "display_brand": card.brand,
-                "exp_month": EXPIRY_MONTH,
-                "exp_year": EXPIRY_YEAR,
+                "exp_month": method.exp_month,
+                "exp_year": method.exp_year,
                 "fingerprint": f"fp{card.brand}{card.country}{card.last4}".ljust(16, "0")[:16],
                 "funding": card.funding,
                 "generated_from": None,
@@ -182,7 +174,7 @@ class Shapes:
             "currency": charge.currency,
             "customer": charge.customer,
             "description": charge.description,
-            "disputed": False,
+            "disputed": bool(self._books.disputes_of(charge.id)),
             "failure_balance_transaction": None,
             "failure_code": None if failure is None else failure.code,
             "failure_message": None if failure is None else failure.message,
@@ -261,6 +253,19 @@ class Shapes:
             shown["failure_reason"] = refund.failure_reason
             shown["failure_balance_transaction"] = f"txn{refund.id[2:]}f"
         return shown
+
+
+def redirect(url: str, return_url: str | None) -> Json:
+    """By redirect where there is a way back, else by the provider's script."""
+    if return_url is not None:
+        return {
+            "type": "redirect_to_url",
+            "redirect_to_url": {"return_url": return_url, "url": url},
+        }
+    return {
+        "type": "use_stripe_sdk",
+        "use_stripe_sdk": {"type": "three_d_secure_redirect", "stripe_js": url},
+    }
 
 
 def _no_billing_details() -> Json:

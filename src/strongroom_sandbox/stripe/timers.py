@@ -2,7 +2,7 @@
 
 from msgspec.structs import replace
 
-from strongroom_sandbox.stripe import refunds
+from strongroom_sandbox.stripe import disputes, payouts, refunds
 from strongroom_sandbox.stripe.books import Books, Change, Charge
 from strongroom_sandbox.stripe.cards import CARDS
 from strongroom_sandbox.stripe.outcome import Scene
@@ -15,10 +15,28 @@ def come_due(books: Books, now: int) -> Change | None:
     while (object_id := books.due(now)) is not None:
         scene = Scene(books, now)
         charge = books.charges.get(object_id)
+        if object_id in books.disputes or object_id in books.payouts:
+            later = _moved(scene, object_id)
+            if later is not None:
+                return later
+            continue
         change = _settle(scene, object_id) if charge is None else _end_hold(scene, charge)
         if change is not None:
             return change
     return None
+
+
+def _moved(scene: Scene, object_id: str) -> Change | None:
+    """A dispute or a payout one step on, unless something else was faster."""
+    dispute = scene.books.disputes.get(object_id)
+    if dispute is None:
+        payout = scene.books.payouts[object_id]
+        due = payout.wakes_at is not None and payout.wakes_at <= scene.now
+        return payouts.moved(scene, payout) if due else None
+    if dispute.turns_to is None or dispute.turns_at is None or dispute.turns_at > scene.now:
+        return None
+    after = disputes.turned(scene.now, dispute, dispute.turns_to)
+    return Change(time=scene.now, disputes=[after])
 
 
 def _settle(scene: Scene, refund_id: str) -> Change | None:
