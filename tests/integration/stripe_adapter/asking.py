@@ -1,7 +1,6 @@
 """Attempts and refunds to ask Stripe about, and a server that answers whatever a test wants."""
 
 import itertools
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -13,6 +12,9 @@ from strongroom.gateways.port import Account, Prepared
 from strongroom.gateways.stripe.client import StripeGateway
 from strongroom.payments.refunds import Refund
 from strongroom.payments.states import Approved, Attempt, Authorized, Unknown
+from strongroom.vault.errors import SecretMissing
+from strongroom.vault.secret import Secret
+from strongroom.vault.secrets import Slot
 from tests.sandbox.conftest import RunningStripe
 from tests.unit.examples import ACCOUNT, AMOUNT, ENTITY, PAYMENT, START, attempt, payment
 
@@ -20,6 +22,17 @@ RETURN_URL = "https://shop.example/back"
 APPROVED = Approved(AMOUNT, "EUR")
 LOST, BROKEN = Unknown("connection_lost"), Unknown("gateway_error")
 numbers = itertools.count(1)
+
+
+def account_at(url: str) -> Account:
+    """An account of the examples' legal entity at a stand-in."""
+    return Account(
+        legal_entity_id=ENTITY,
+        gateway_account_id=ACCOUNT,
+        gateway="stripe",
+        environment="stand_in",
+        base_url=url,
+    )
 
 
 def new_attempt(gateway: StripeGateway, token: str = "pm_card_visa", **fields: Any) -> Attempt:
@@ -90,15 +103,30 @@ def charges(server: RunningStripe, one: Attempt) -> int:
     return len(server.charges(payment_intent=one.gateway_object_id or ""))
 
 
+class Keys:
+    """An account's keys, as the vault would give them: by version."""
+
+    def __init__(self, *oldest_first: str) -> None:
+        self.held = dict(enumerate(oldest_first, 1))
+
+    async def versions(self, slot: Slot) -> list[int]:
+        assert slot.kind == "stripe_api_key"
+        if not self.held:
+            raise SecretMissing
+        return sorted(self.held, reverse=True)
+
+    async def open(self, slot: Slot, version: int) -> Secret:
+        return Secret(self.held[version])
+
+
 class Answering:
     """A server on loopback that gives the answers it was told, the last one again and again."""
 
-    def __init__(self, key_file: Path) -> None:
-        key_file.write_text("sk_test_anything")
-        self._key_file = key_file
+    def __init__(self) -> None:
         self._answers: list[tuple[int, bytes]] = []
         self._runner: web.ServerRunner | None = None
         self.asked: list[str] = []
+        self.keys: list[str] = []
         self.port = 0
 
     def will_say(self, *bodies: object, status: int = 200) -> None:
@@ -119,16 +147,10 @@ class Answering:
             await self._runner.cleanup()
 
     def account(self) -> Account:
-        return Account(
-            legal_entity_id=ENTITY,
-            gateway_account_id=ACCOUNT,
-            gateway="stripe",
-            environment="stand_in",
-            secret_file=str(self._key_file),
-            base_url=f"http://127.0.0.1:{self.port}",
-        )
+        return account_at(f"http://127.0.0.1:{self.port}")
 
     async def _answer(self, request: web.BaseRequest) -> web.Response:
         self.asked.append(f"{request.method} {request.path_qs}")
+        self.keys.append(request.headers["Authorization"])
         status, body = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
         return web.Response(status=status, body=body, content_type="application/json")

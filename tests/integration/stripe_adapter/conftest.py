@@ -1,15 +1,14 @@
 """The adapter, an account, the stand-in that both meet, and a server that answers anything."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 
 from strongroom.clock import SystemClock
 from strongroom.gateways.port import Account
 from strongroom.gateways.stripe.client import StripeGateway
-from tests.integration.stripe_adapter.asking import RETURN_URL, Answering
-from tests.sandbox.conftest import RunningStripe
-from tests.unit.examples import ACCOUNT, ENTITY
+from tests.integration.stripe_adapter.asking import RETURN_URL, Answering, Keys, account_at
+from tests.sandbox.conftest import SECRET_KEY, RunningStripe
 
 
 @pytest.fixture(scope="module")
@@ -29,26 +28,33 @@ def knobs(server: RunningStripe) -> Iterator[RunningStripe]:
 
 @pytest.fixture
 async def gateway() -> AsyncIterator[StripeGateway]:
-    adapter = StripeGateway(SystemClock(), RETURN_URL)
+    adapter = StripeGateway(SystemClock(), Keys(SECRET_KEY), RETURN_URL, mode="dev")
     yield adapter
     await adapter.close()
 
 
 @pytest.fixture
-def account(server: RunningStripe) -> Account:
-    return Account(
-        legal_entity_id=ENTITY,
-        gateway_account_id=ACCOUNT,
-        gateway="stripe",
-        environment="stand_in",
-        secret_file=str(server.key_file),
-        base_url=server.url,
-    )
+async def gateway_with() -> AsyncIterator[Callable[[Keys], StripeGateway]]:
+    """Makes adapters that have other keys."""
+    made: list[StripeGateway] = []
+
+    def make(keys: Keys) -> StripeGateway:
+        made.append(StripeGateway(SystemClock(), keys, RETURN_URL, mode="dev"))
+        return made[-1]
+
+    yield make
+    for adapter in made:
+        await adapter.close()
 
 
 @pytest.fixture
-async def answering(tmp_path) -> AsyncIterator[Answering]:
-    running = Answering(tmp_path / "key")
+def account(server: RunningStripe) -> Account:
+    return account_at(server.url)
+
+
+@pytest.fixture
+async def answering() -> AsyncIterator[Answering]:
+    running = Answering()
     await running.start()
     yield running
     await running.stop()

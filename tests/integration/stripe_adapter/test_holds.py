@@ -21,6 +21,7 @@ from tests.integration.stripe_adapter.asking import (
     APPROVED,
     BROKEN,
     LOST,
+    Keys,
     charges,
     fault,
     held,
@@ -184,15 +185,15 @@ async def test_a_withheld_capture(gateway, account, knobs, what, taken):
 
 
 async def test_a_capture_without_credentials_or_without_anybody_there(
-    gateway, account, tmp_path, unused_tcp_port
+    gateway, gateway_with, account, unused_tcp_port
 ):
     one = await held(gateway, account)
     fields = {name: getattr(account, name) for name in account.__struct_fields__}
-    nowhere = {"base_url": f"http://127.0.0.1:{unused_tcp_port}"}
-    unreadable = {"secret_file": str(tmp_path / "none")}
-    for change, why in ((nowhere, "not_reached"), (unreadable, "credentials_unreadable")):
-        bad = type(account)(**(fields | change))
-        assert (await gateway.capture(bad, one, AMOUNT))[0] == NotSent(why)
+    nowhere = type(account)(**fields | {"base_url": f"http://127.0.0.1:{unused_tcp_port}"})
+    assert (await gateway.capture(nowhere, one, AMOUNT))[0] == NotSent("not_reached")
+    keyless = gateway_with(Keys())
+    unreadable = NotSent("credentials_unreadable")
+    assert (await keyless.capture(account, one, AMOUNT))[0] == unreadable
 
 
 INTENT = {

@@ -9,22 +9,31 @@ than never to claim the contrary.
 import asyncio
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 import stripe
 from msgspec.structs import replace
 
+from strongroom.clock import SystemClock
 from strongroom.gateways.port import Account
+from strongroom.gateways.stripe.client import StripeGateway
 from strongroom.payments.refunds import Absent, Refunded
 from strongroom.payments.states import Approved, Authorized, Canceled, Declined, Unknown
-from tests.integration.stripe_adapter.asking import new_attempt, new_refund, prepared
+from tests.integration.stripe_adapter.asking import (
+    RETURN_URL,
+    Keys,
+    account_at,
+    new_attempt,
+    new_refund,
+    prepared,
+)
 from tests.plugins.parts import LOCALSTRIPE
-from tests.unit.examples import ACCOUNT, AMOUNT, ENTITY
+from tests.sandbox.conftest import SECRET_KEY
+from tests.unit.examples import AMOUNT
 
 START_SECONDS_MAX = 20
-SECRET_KEY = "sk_test_localstripe"
 PART = 1500
 
 pytestmark = pytest.mark.needs("localstripe")
@@ -61,18 +70,26 @@ def _reached(process: subprocess.Popen[bytes], port: int, log: Path) -> str:
     pytest.fail(f"localstripe did not start: {log.read_text()[-2000:]}")
 
 
+class FormerStripe(StripeGateway):
+    """Its parameters as they were before API 2026-09-30: localstripe is older."""
+
+    def parameters(self, payment, merchant_account=None, *, saves=False):
+        parameters = dict(super().parameters(payment, merchant_account, saves=saves))
+        create = dict(parameters["create"])
+        create["payment_method_types"] = create.pop("allowed_payment_method_types")
+        return parameters | {"create": create}
+
+
 @pytest.fixture
-def at_localstripe(localstripe, tmp_path) -> Account:
-    key = tmp_path / "key"
-    key.write_text(SECRET_KEY)
-    return Account(
-        legal_entity_id=ENTITY,
-        gateway_account_id=ACCOUNT,
-        gateway="stripe",
-        environment="stand_in",
-        secret_file=str(key),
-        base_url=localstripe,
-    )
+async def gateway() -> AsyncIterator[StripeGateway]:
+    adapter = FormerStripe(SystemClock(), Keys(SECRET_KEY), RETURN_URL, mode="dev")
+    yield adapter
+    await adapter.close()
+
+
+@pytest.fixture
+def at_localstripe(localstripe) -> Account:
+    return account_at(localstripe)
 
 
 @pytest.fixture

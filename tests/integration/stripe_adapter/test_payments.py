@@ -4,8 +4,12 @@ import asyncio
 
 import pytest
 from msgspec.structs import replace
+from structlog.testing import capture_logs
 
+from strongroom.clock import SystemClock
 from strongroom.gateways.port import Account, Prepared
+from strongroom.gateways.stripe.client import StripeGateway
+from strongroom.gateways.stripe.connections import Connections, CredentialsUnreadable
 from strongroom.payments.states import (
     ActionRequired,
     Answer,
@@ -17,16 +21,21 @@ from strongroom.payments.states import (
     Pending,
     Unknown,
 )
+from strongroom.vault.errors import KmsUnavailable
 from tests.integration.stripe_adapter.asking import (
     APPROVED,
     BROKEN,
     LOST,
+    Keys,
     charges,
     fault,
     new_attempt,
     prepared,
 )
+from tests.sandbox.conftest import SECRET_KEY
 from tests.unit.examples import AMOUNT
+
+REAL = "real0123456789"
 
 SPOILT: list[tuple[str, str, Answer]] = [
     ("create", "drop_before", NotSent("connection_lost")),
@@ -150,9 +159,10 @@ async def test_a_confirm_under_the_same_key_charges_once(gateway, account, serve
 )  # fmt: skip
 async def test_declines(gateway, account, server, card, decline, raw):
     one = await prepared(gateway, account, token=card)
-    expected = Declined(decline, raw, object_open=True)
-    assert (await gateway.send(account, one))[0] == expected
-    assert (await gateway.look(account, one))[0] == expected
+    for ask in (gateway.send, gateway.look):
+        answer, _ = await ask(account, one)
+        assert isinstance(answer, Declined)
+        assert (answer.decline, answer.raw_code, answer.object_open) == (decline, raw, True)
     assert (await gateway.cancel(account, one))[0] == Canceled()
     assert charges(server, one) == 0
 
@@ -218,18 +228,14 @@ async def test_an_object_that_is_not_there_proves_nothing(gateway, account):
 
 
 @pytest.mark.parametrize("what", ["wrong", "missing"])
-async def test_credentials_that_do_not_work(gateway, account, tmp_path, what):
-    file = tmp_path / "key"
-    if what == "wrong":
-        file.write_text("sk_test_wrong")
-    bad = Account(**{name: getattr(account, name) for name in account.__struct_fields__}
-                  | {"secret_file": str(file)})  # fmt: skip
+async def test_credentials_that_do_not_work(gateway, gateway_with, account, what):
+    bad = gateway_with(Keys("sk_test_wrong0123456789") if what == "wrong" else Keys())
     why = "credentials_refused" if what == "wrong" else "credentials_unreadable"
     one = await prepared(gateway, account)
-    assert (await gateway.prepare(bad, new_attempt(gateway)))[0] == NotSent(why)
-    assert (await gateway.send(bad, one))[0] == NotSent(why)
-    assert (await gateway.look(bad, one))[0] == Unknown(why)
-    assert (await gateway.cancel(bad, one))[0] == NotSent(why)
+    assert (await bad.prepare(account, new_attempt(gateway)))[0] == NotSent(why)
+    assert (await bad.send(account, one))[0] == NotSent(why)
+    assert (await bad.look(account, one))[0] == Unknown(why)
+    assert (await bad.cancel(account, one))[0] == NotSent(why)
 
 
 async def test_nobody_listens(gateway, account, unused_tcp_port):
@@ -259,3 +265,124 @@ async def test_an_answer_about_another_object_is_not_believed(gateway, account):
     # Asked under the first one's key, the gateway repeats the first one's answer.
     await gateway.send(account, one)
     assert (await gateway.send(account, mixed))[0] == Unknown("idempotency_mismatch")
+
+
+# Two versions of a key.
+
+
+async def test_a_refused_key_gives_way_to_the_version_before(gateway_with, account, server):
+    """The new key was entered before it works at the gateway."""
+    keys = Keys(SECRET_KEY, "sk_test_notYet0123456789")
+    gateway = gateway_with(keys)
+    refused = NotSent("credentials_refused")
+    assert (await gateway.prepare(account, new_attempt(gateway)))[0] == refused
+    for _ in range(3):  # and that one is not tried again while the other is good
+        assert isinstance((await gateway.prepare(account, new_attempt(gateway)))[0], Prepared)
+    # Now it works, and the other does not any more.
+    keys.held = {1: "sk_test_gone0123456789", 2: SECRET_KEY}
+    gateway = gateway_with(keys)
+    for _ in range(3):
+        assert isinstance((await gateway.prepare(account, new_attempt(gateway)))[0], Prepared)
+
+
+async def test_two_refused_keys_are_tried_in_turn_and_said_once(gateway_with, account):
+    gateway = gateway_with(Keys("sk_test_oneWrong0123456789", "sk_test_otherWrong0123456789"))
+    with capture_logs() as lines:
+        for _ in range(4):
+            answer, call = await gateway.prepare(account, new_attempt(gateway))
+            assert (answer, call.http_status) == (NotSent("credentials_refused"), 401)
+    assert [line["event"] for line in lines] == ["credentials_refused"]
+    assert "sk_test_" not in str(lines)
+
+
+async def test_a_version_that_cannot_be_opened_gives_way_too(gateway_with, account):
+    class Locked(Keys):
+        async def open(self, slot, version):
+            if version == 2:
+                raise KmsUnavailable
+            return await super().open(slot, version)
+
+    gateway = gateway_with(Locked(SECRET_KEY, "sk_test_locked0123456789"))
+    assert isinstance((await gateway.prepare(account, new_attempt(gateway)))[0], Prepared)
+
+
+async def test_a_retired_key_is_not_used_again(gateway_with, account):
+    keys = Keys(SECRET_KEY)
+    gateway = gateway_with(keys)
+    assert isinstance((await gateway.prepare(account, new_attempt(gateway)))[0], Prepared)
+    keys.held = {2: "sk_test_wrong0123456789"}
+    answer, _ = await gateway.prepare(account, new_attempt(gateway))
+    assert answer == NotSent("credentials_refused")
+    keys.held = {}
+    answer, _ = await gateway.prepare(account, new_attempt(gateway))
+    assert answer == NotSent("credentials_unreadable")
+
+
+async def test_a_key_that_lacks_a_right_gives_way_too(gateway_with, answering):
+    """A restricted key: Stripe answers 403, and has done nothing."""
+    gateway = gateway_with(Keys("sk_test_full0123456789", "rk_test_restricted0123456789"))
+    answering.will_say({"error": {"type": "invalid_request_error"}}, status=403)
+    with capture_logs() as lines:
+        for _ in range(2):
+            answer, call = await gateway.prepare(answering.account(), new_attempt(gateway))
+            assert (answer, call.http_status) == (NotSent("credentials_refused"), 403)
+    used = ["rk_test_restricted0123456789", "sk_test_full0123456789"]
+    assert answering.keys == [f"Bearer {key}" for key in used]
+    assert [line["event"] for line in lines] == ["credentials_refused"]
+
+
+# Where a key may go.
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["sk_live_" + REAL, "rk_live_" + REAL, "whsec_0123456789", "anything0123456789"],
+)
+async def test_who_edits_an_account_is_not_sent_its_live_key(gateway_with, answering, key):
+    """Whoever can write the table of accounts can name any server as a stand-in."""
+    gateway = gateway_with(Keys(key))
+    answering.will_say({})
+    with capture_logs() as lines:
+        for _ in range(2):
+            answer, call = await gateway.prepare(answering.account(), new_attempt(gateway))
+            assert answer == NotSent("credentials_unreadable")
+            assert call.http_status is None
+    assert answering.asked == []
+    assert [(line["event"], line["log_level"]) for line in lines] == [
+        ("credentials_misplaced", "error")
+    ]
+    assert key not in str(lines)
+
+
+async def test_in_live_mode_no_key_goes_to_a_stand_in(answering):
+    gateway = StripeGateway(
+        SystemClock(), Keys("sk_test_any0123456789"), "https://shop.example/", mode="live"
+    )
+    answering.will_say({})
+    answer, _ = await gateway.prepare(answering.account(), new_attempt(gateway))
+    assert answer == NotSent("credentials_unreadable")
+    assert answering.asked == []
+    await gateway.close()
+
+
+@pytest.mark.parametrize(
+    ("environment", "key", "goes"),
+    [
+        ("live", "sk_live_" + REAL, True),
+        ("live", "rk_live_" + REAL, True),
+        ("live", "sk_test_any0123456789", False),
+        ("sandbox", "sk_test_any0123456789", True),
+        ("sandbox", "sk_live_" + REAL, False),
+    ],
+)
+async def test_other_accounts_keys_go_to_stripe_alone(account, environment, key, goes):
+    """Whatever address stands in their row; looked at where the client is made: no call leaves."""
+    connections = Connections(SystemClock(), Keys(key), "live")
+    edited = replace(account, environment=environment)
+    if goes:
+        _, client = await connections._client(edited)
+        assert client._requestor._options.base_addresses["api"] == "https://api.stripe.com"
+    else:
+        with pytest.raises(CredentialsUnreadable):
+            await connections._client(edited)
+    await connections.close()

@@ -4,7 +4,7 @@ import pytest
 from msgspec.structs import replace
 
 from strongroom.ids import to_text
-from strongroom.payments.refunds import Absent, Refunded, Refused
+from strongroom.payments.refunds import Absent, Refunded, Refused, Several
 from strongroom.payments.states import Mismatched, NotSent, Unknown
 from tests.integration.stripe_adapter.asking import BROKEN, new_attempt, new_refund
 from tests.unit.examples import AMOUNT
@@ -106,12 +106,11 @@ def page_of(*refunds, more=False):
     return {"object": "list", "data": list(refunds), "has_more": more, "url": "/v1/refunds"}
 
 
-async def test_two_refunds_with_one_reference_are_unknown(gateway, answering, refund):
+async def test_two_refunds_with_one_reference_are_told(gateway, answering, refund):
     twin = body_of(refund, id="re_2")
     answering.will_say(page_of(body_of(refund), more=True), page_of(twin))
-    assert (await gateway.look_at_refund(answering.account(), refund))[0] == Unknown(
-        "several_refunds"
-    )
+    answer, call = await gateway.look_at_refund(answering.account(), refund)
+    assert (answer, call.outcome) == (Several(2), "several")
     assert "starting_after=re_1" in answering.asked[1]
 
 

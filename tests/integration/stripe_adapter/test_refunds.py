@@ -11,6 +11,7 @@ from strongroom.payments.states import Mismatched, NotSent, Unknown
 from tests.integration.stripe_adapter.asking import (
     BROKEN,
     LOST,
+    Keys,
     fault,
     held,
     new_attempt,
@@ -239,21 +240,19 @@ async def test_a_look_that_learns_nothing_is_unknown(gateway, account, knobs, wh
 
 
 async def test_a_refund_without_credentials_or_without_anybody_there(
-    gateway, account, tmp_path, unused_tcp_port
+    gateway, gateway_with, account, unused_tcp_port
 ):
     of = await paid(gateway, account)
     refund = new_refund(gateway, of)
-    wrong = tmp_path / "wrong"
-    wrong.write_text("sk_test_wrong")
     fields = {name: getattr(account, name) for name in account.__struct_fields__}
-    for change, why in (
-        ({"base_url": f"http://127.0.0.1:{unused_tcp_port}"}, "not_reached"),
-        ({"secret_file": str(tmp_path / "none")}, "credentials_unreadable"),
-        ({"secret_file": str(wrong)}, "credentials_refused"),
+    nowhere = type(account)(**fields | {"base_url": f"http://127.0.0.1:{unused_tcp_port}"})
+    for asked, at, why in (
+        (gateway, nowhere, "not_reached"),
+        (gateway_with(Keys()), account, "credentials_unreadable"),
+        (gateway_with(Keys("sk_test_wrong0123456789")), account, "credentials_refused"),
     ):
-        bad = type(account)(**(fields | change))
-        assert (await gateway.refund(bad, refund))[0] == NotSent(why)
-        assert (await gateway.look_at_refund(bad, refund))[0] == Unknown(why)
+        assert (await asked.refund(at, refund))[0] == NotSent(why)
+        assert (await asked.look_at_refund(at, refund))[0] == Unknown(why)
 
 
 async def test_nothing_is_sent_that_was_not_committed_or_cannot_be_said(gateway, account, server):

@@ -11,8 +11,10 @@ import stripe
 from stripe import PaymentIntent, PaymentIntentService, RequestOptions, StripeClient
 
 from strongroom.clock import Clock
-from strongroom.gateways.port import Account, Prepared
+from strongroom.config import Mode
+from strongroom.gateways.port import Account, Credentials, MerchantAccount, Prepared
 from strongroom.gateways.stripe.connections import Ask, Connections
+from strongroom.gateways.stripe.metadata import ATTEMPT, PAYMENT
 from strongroom.gateways.stripe.money import from_stripe, to_stripe
 from strongroom.gateways.stripe.reading import read_error, read_intent
 from strongroom.gateways.stripe.refunds import (
@@ -24,7 +26,7 @@ from strongroom.gateways.stripe.refunds import (
     refund_parameters,
 )
 from strongroom.ids import to_text
-from strongroom.payments.refunds import Absent, Refund, RefundAnswer, Refused
+from strongroom.payments.refunds import Absent, Refund, RefundAnswer, Refused, Several
 from strongroom.payments.states import (
     Answer,
     Attempt,
@@ -35,6 +37,7 @@ from strongroom.payments.states import (
     Payment,
     Unknown,
 )
+from strongroom.payments.ways import charge_token
 
 CHARGE: Final = ("latest_charge",)
 """What is expanded for a hold: its end stands in the charge."""
@@ -46,25 +49,48 @@ class StripeGateway:
     """One adapter for all of a process's Stripe accounts."""
 
     staged = True
+    per_currency = False
 
-    def __init__(self, clock: Clock, default_return_url: str) -> None:
-        self._connections = Connections(clock)
+    def __init__(
+        self,
+        clock: Clock,
+        credentials: Credentials,
+        default_return_url: str,
+        *,
+        mode: Mode,
+    ) -> None:
+        self._connections = Connections(clock, credentials, mode)
         self._default_return_url = default_return_url
 
-    def parameters(self, payment: Payment) -> Mapping[str, Any]:
+    def parameters(
+        self,
+        payment: Payment,
+        merchant_account: MerchantAccount | None = None,
+        *,
+        saves: bool = False,
+    ) -> Mapping[str, Any]:
         """Parameters of create and confirm; references only, no personal data."""
+        del merchant_account  # Stripe's accounts take all currencies
         create: dict[str, Any] = {
             "amount": to_stripe(payment.amount_minor, payment.currency),
             "currency": payment.currency.lower(),
             "payment_method": payment.instrument_token,
-            "payment_method_types": ["card"],
+            "allowed_payment_method_types": ["card"],
             "metadata": {
-                "strongroom_payment": to_text("pay", payment.payment_id),
-                "strongroom_attempt": str(payment.attempt_no),
+                PAYMENT: to_text("pay", payment.payment_id),
+                ATTEMPT: str(payment.attempt_no),
                 "merchant_reference": payment.merchant_reference,
             },
         }
         confirm: dict[str, Any] = {"return_url": payment.return_url or self._default_return_url}
+        saved = charge_token(payment.instrument_token)
+        if saved is not None:
+            create |= {"customer": saved.gateway_customer, "payment_method": saved.token}
+            if saved.away is not None:
+                confirm["off_session"] = True
+        elif saves:
+            # Without a customer here: it is attached afterwards, as Stripe's reference says.
+            create["setup_future_usage"] = "off_session"
         if payment.capture == "manual":
             create["capture_method"] = "manual"
             confirm["expand"] = [*CHARGE]
@@ -231,7 +257,7 @@ class StripeGateway:
                 return Unknown("too_many_refunds")
             ours = [found for found in seen if is_ours(found, refund)]
             if len(ours) > 1:
-                return Unknown("several_refunds")
+                return Several(len(ours))
             return read_refund(ours[0], refund) if ours else Absent()
 
         answer, call, seen = await self._connections.ask(

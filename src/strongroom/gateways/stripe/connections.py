@@ -1,22 +1,32 @@
 """One exchange with Stripe: the account's client, the time it took, and no exception to the caller.
 
-A client is kept for each account; its secret follows the account's file.
+A client is kept for each version of an account's key that is in use. Stripe's answers 401 and 403
+mean that nothing was done, so the next call takes the other version, if there is one.
+
+Where calls go to stands in the database, and nothing seals it. So a key goes only where its own
+form says that it may: one that takes real money to Stripe alone, for an account that is live.
 """
 
 import ssl
 import time
 from collections.abc import Awaitable, Callable
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import aiohttp
 import stripe
+import structlog
 from stripe import StripeClient, StripeError
 
-from strongroom.clock import Clock
-from strongroom.gateways.port import Account
+from strongroom.clock import Clock, monotonic_seconds
+from strongroom.config import ConfigurationError, Mode
+from strongroom.gateways.port import Account, Credentials
+from strongroom.ids import to_text
 from strongroom.payments.refunds import Refused
 from strongroom.payments.states import Call, Declined, NotSent, Unknown
+from strongroom.vault.kinds import STRIPE_API_KEY, checked, kind_of
+from strongroom.vault.secret import Secret
+from strongroom.vault.secrets import Slot
 
 LIVE_URL: Final = "https://api.stripe.com"
 SOCKET_TIMEOUT_SECONDS: Final = 600.0
@@ -27,20 +37,28 @@ stripe.enable_telemetry = False
 
 Found = TypeVar("Found")
 Said = TypeVar("Said")
-Stamp = tuple[int, int, int]
-"""Inode, size and time of change in ns: another one means that the file was written anew."""
+KEY_REFUSED: Final = frozenset({401, 403})
+"""No valid key, or one without the right to do this; the other version may have it."""
+TOLD_SECONDS: Final = 60.0
+"""Between two lines of the log that say the same of an account's key."""
+
+log = structlog.get_logger()
 
 
 class CredentialsUnreadable(Exception):
-    """The account's secret could not be read from its file; nothing was sent."""
+    """No secret of the account is at hand; nothing was sent."""
 
 
-class _Kept(NamedTuple):
-    """A client with the secret that stood in the account's file at `stamp`."""
+@dataclass(slots=True)
+class _Kept:
+    """An account's connections, and the clients of those versions of its key that are in use."""
 
-    stamp: Stamp | None
-    client: StripeClient
     http: stripe.HTTPClient
+    clients: dict[int, StripeClient] = field(default_factory=dict)
+    refused: int | None = None
+    """The version that Stripe refused last."""
+    told: dict[str, float] = field(default_factory=dict)
+    """By event of the log, when it was last said."""
 
 
 class Ask(NamedTuple, Generic[Found, Said]):
@@ -56,11 +74,14 @@ class Ask(NamedTuple, Generic[Found, Said]):
 
 
 class Connections:
-    """The clients of all of a process's Stripe accounts."""
+    """The clients of all of a process's Stripe accounts.
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._clients: dict[Account, _Kept] = {}
+    In mode `live` nothing is ever sent to a stand-in.
+    """
+
+    def __init__(self, clock: Clock, credentials: Credentials, mode: Mode) -> None:
+        self._clock, self._credentials, self._mode = clock, credentials, mode
+        self._kept: dict[Account, _Kept] = {}
 
     async def ask(
         self, account: Account, ask: Ask[Found, Said]
@@ -72,7 +93,7 @@ class Connections:
         http_status: int | None = None
         request_id: str | None = None
         try:
-            client = self._client(account)
+            version, client = await self._client(account)
             try:
                 found = await ask.request(client)
                 said = ask.read(found)
@@ -82,8 +103,8 @@ class Connections:
             except StripeError as error:
                 http_status, request_id = error.http_status, error.request_id
                 said, found = ask.read_error(error)
-                if http_status == 401:
-                    self._read_secret_again(account)
+                if http_status in KEY_REFUSED:
+                    self._refused(account, version)
         except CredentialsUnreadable:
             said = NotSent("credentials_unreadable")
         except Exception as error:  # noqa: BLE001 - whatever broke, the request had left
@@ -111,40 +132,78 @@ class Connections:
 
     async def close(self) -> None:
         """Closes the connections to Stripe."""
-        for kept in self._clients.values():
+        for kept in self._kept.values():
             await kept.http.close_async()
-        self._clients.clear()
+        self._kept.clear()
 
-    def _client(self, account: Account) -> StripeClient:
-        """The account's client; its secret follows the file, its connections stay.
+    async def _client(self, account: Account) -> tuple[int, StripeClient]:
+        """A client of the account, and the version of the key that it has.
 
-        Raises CredentialsUnreadable.
+        The newest that Stripe has not just refused and that can be had: a client that is there
+        already needs no key of ours. Raises CredentialsUnreadable.
         """
-        known = self._clients.get(account)
-        file = Path(account.secret_file)
+        slot = Slot(account.legal_entity_id, account.gateway_account_id, STRIPE_API_KEY)
+        kept = self._kept.get(account)
         try:
-            found = file.stat()
-            stamp = (found.st_ino, found.st_size, found.st_mtime_ns)
-            if known is not None and known.stamp == stamp:
-                return known.client
-            secret = file.read_text("utf-8").strip()
-        except (OSError, UnicodeDecodeError):
+            versions = await self._credentials.versions(slot)
+            if kept is None:
+                kept = self._kept.setdefault(account, _Kept(_connections()))
+            for version in kept.clients.keys() - set(versions):
+                del kept.clients[version]
+            for version in sorted(versions, key=lambda one: (one == kept.refused, -one)):
+                client = kept.clients.get(version) or await self._made(account, kept, slot, version)
+                if client is not None:
+                    return version, client
+        except Exception:  # noqa: BLE001 - whatever broke, nothing has left
             raise CredentialsUnreadable from None
-        http = known.http if known is not None else _connections()
-        url = account.base_url if account.environment == "stand_in" else LIVE_URL
-        client = StripeClient(
-            secret,
-            base_addresses={"api": url or LIVE_URL},
-            http_client=http,
+        raise CredentialsUnreadable
+
+    async def _made(
+        self, account: Account, kept: _Kept, slot: Slot, version: int
+    ) -> StripeClient | None:
+        """A client of this version, or None where that cannot be opened, or may not go there."""
+        try:
+            secret = await self._credentials.open(slot, version)
+        except Exception:  # noqa: BLE001 - the version before may be at hand
+            return None
+        if version in kept.clients:  # somebody else made it meanwhile
+            return kept.clients[version]
+        try:
+            url = self._address(account, secret)
+        except ConfigurationError:
+            _tell(log.error, account, kept, "credentials_misplaced")
+            return None
+        kept.clients[version] = client = StripeClient(
+            secret.reveal_text(),
+            base_addresses={"api": url},
+            http_client=kept.http,
             max_network_retries=0,
         )
-        self._clients[account] = _Kept(stamp, client, http)
         return client
 
-    def _read_secret_again(self, account: Account) -> None:
-        """It was refused: the next call reads the file, whatever its stamp says."""
-        if (known := self._clients.get(account)) is not None:
-            self._clients[account] = known._replace(stamp=None)
+    def _address(self, account: Account, secret: Secret) -> str:
+        """Where this key of the account may be sent. Raises ConfigurationError for nowhere."""
+        checked(kind_of(STRIPE_API_KEY), account.environment, secret)
+        if account.environment != "stand_in":
+            return LIVE_URL
+        if self._mode == "live" or account.base_url is None:
+            raise ConfigurationError("there is no stand-in.")
+        return account.base_url
+
+    def _refused(self, account: Account, version: int) -> None:
+        """The next call takes another version, if one is in use."""
+        kept = self._kept.get(account)
+        if kept is not None:
+            kept.refused = version
+            _tell(log.warning, account, kept, "credentials_refused")
+
+
+def _tell(say: Callable[..., Any], account: Account, kept: _Kept, event: str) -> None:
+    """A line in the log, once in TOLD_SECONDS."""
+    now = monotonic_seconds()
+    if now - kept.told.get(event, float("-inf")) >= TOLD_SECONDS:
+        kept.told[event] = now
+        say(event, gateway="stripe", ids=[to_text("gwa", account.gateway_account_id)])
 
 
 def _connections() -> stripe.HTTPClient:

@@ -4,9 +4,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 import stripe
-from stripe import PaymentIntent, StripeError
+from stripe import PaymentIntent, SetupIntent, StripeError
 
-from strongroom.gateways.stripe.declines import classify
+from strongroom.gateways.stripe.declines import classify, declined
 from strongroom.gateways.stripe.errors import code_of, unanswered
 from strongroom.gateways.stripe.money import from_stripe
 from strongroom.payments.states import (
@@ -44,7 +44,7 @@ def read_intent(intent: PaymentIntent, attempt: Attempt) -> Answer:
                 return Mismatched(held or 0, currency)
             return Authorized(held, currency, _capture_before(intent))
         case "requires_action":
-            return ActionRequired(_next_action(intent))
+            return ActionRequired(next_action_of(intent))
         case "processing":
             return Pending()
         case "canceled":
@@ -53,10 +53,7 @@ def read_intent(intent: PaymentIntent, attempt: Attempt) -> Answer:
             failure = intent.last_payment_error
             if failure is None:
                 return NotSent("instrument_missing_at_gateway", fresh_key=True)
-            decline, raw = classify(
-                getattr(failure, "code", None), getattr(failure, "decline_code", None)
-            )
-            return Declined(decline, raw, object_open=True)
+            return declined(failure, object_open=True)
         case "requires_confirmation":
             return NotSent("not_confirmed_yet")
         case _:
@@ -72,8 +69,8 @@ def read_error(error: StripeError, attempt: Attempt) -> tuple[Answer, PaymentInt
     code = getattr(body, "code", None) or error.code
     intent = getattr(body, "payment_intent", None)
     if isinstance(error, stripe.CardError) or error.http_status == 402:
-        decline, raw = classify(code, getattr(body, "decline_code", None))
-        return Declined(decline, raw, object_open=True), None
+        said = getattr(body, "decline_code", None), getattr(body, "advice_code", None)
+        return classify(code, *said, object_open=True), None
     if code == "payment_intent_unexpected_state" and isinstance(intent, PaymentIntent):
         return read_intent(intent, attempt), intent
     if code == "resource_missing" and getattr(body, "param", None) == "payment_method":
@@ -93,7 +90,8 @@ def _capture_before(intent: PaymentIntent) -> datetime | None:
         return None
 
 
-def _next_action(intent: PaymentIntent) -> dict[str, Any]:
+def next_action_of(intent: PaymentIntent | SetupIntent) -> dict[str, Any]:
+    """What its customer has to do; nothing of it but an address is handed on."""
     action = intent.next_action
     if action is not None and action.type == "redirect_to_url":
         redirect = action.redirect_to_url

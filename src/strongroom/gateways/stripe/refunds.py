@@ -11,13 +11,12 @@ import stripe
 from stripe import StripeError
 
 from strongroom.gateways.stripe.errors import CODE_CHARACTERS_MAX, code_of, unanswered
+from strongroom.gateways.stripe.metadata import PAYMENT, REFUND
 from strongroom.gateways.stripe.money import from_stripe, to_stripe
 from strongroom.ids import to_text
 from strongroom.payments.refunds import Refund, RefundAnswer, Refunded, Refused
 from strongroom.payments.states import Attempt, Mismatched, Payment, Unknown
 
-REFERENCE: Final = "strongroom_refund"
-"""The key in a Refund's metadata that holds our id."""
 PAGE_SIZE: Final = 100
 PAGES_MAX: Final = 20
 """More refunds of one payment than this are not looked through."""
@@ -29,8 +28,8 @@ def refund_parameters(payment: Payment, attempt: Attempt, refund: Refund) -> Map
         "payment_intent": attempt.gateway_object_id,
         "amount": to_stripe(refund.amount_minor, refund.currency),
         "metadata": {
-            REFERENCE: reference_of(refund),
-            "strongroom_payment": to_text("pay", payment.payment_id),
+            REFUND: reference_of(refund),
+            PAYMENT: to_text("pay", payment.payment_id),
         },
     }
     if refund.reason is not None:
@@ -73,7 +72,7 @@ def read_refund_error(error: StripeError) -> tuple[RefundAnswer, None]:
 def is_ours(found: stripe.Refund, refund: Refund) -> bool:
     """Whether Stripe's Refund was made for this refund: it bears our reference."""
     metadata = found.metadata
-    return metadata is not None and getattr(metadata, REFERENCE, None) == reference_of(refund)
+    return metadata is not None and getattr(metadata, REFUND, None) == reference_of(refund)
 
 
 def _belongs(found: stripe.Refund, refund: Refund) -> bool:
@@ -83,5 +82,5 @@ def _belongs(found: stripe.Refund, refund: Refund) -> bool:
     asked = (refund.parameters or {}).get("payment_intent")
     if asked is not None and found.payment_intent != asked:
         return False
-    reference = getattr(found.metadata, REFERENCE, None) if found.metadata is not None else None
+    reference = getattr(found.metadata, REFUND, None) if found.metadata is not None else None
     return reference in (None, reference_of(refund))

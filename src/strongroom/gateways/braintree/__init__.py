@@ -1,0 +1,1 @@
+"""Braintree, through its official SDK."""

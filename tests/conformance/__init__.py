@@ -1,0 +1,1 @@
+"""One suite for every gateway's adapter: what each operation answers to whatever can happen."""
