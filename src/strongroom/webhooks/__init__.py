@@ -1,0 +1,1 @@
+"""Webhooks: what gateways tell us of, which is a hint and never the truth."""
