@@ -1,0 +1,1 @@
+"""Customers: the data subjects that pay, each sealed under a key of its own."""
