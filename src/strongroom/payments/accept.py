@@ -6,18 +6,27 @@ process at once; across processes the primary keys decide.
 
 import asyncio
 from collections.abc import Sequence
-from datetime import datetime
 from functools import partial
 from typing import Final
 from uuid import UUID
 
 import asyncpg
-from msgspec import Struct
 
 from strongroom.database import Connection, statements, writing
-from strongroom.errors import InvariantBroken, Problem
+from strongroom.errors import InvariantBroken
+from strongroom.payments.acceptance import (
+    CalculationTaken,
+    CannotTell,
+    Created,
+    KeyReused,
+    Outcome,
+    ReferenceTaken,
+    Replayed,
+    Request,
+    TryAgain,
+)
 from strongroom.payments.rows import job_bucket, json_text, payment_of
-from strongroom.payments.states import Payment
+from strongroom.tax.rows import holders, take_calculations
 from strongroom.telemetry.port import NO_TELEMETRY, NoTelemetry
 from strongroom.work.batch import (
     BATCH_MAX,
@@ -33,54 +42,7 @@ SQL: Final = statements("strongroom.payments", "payments.sql")
 WRITERS: Final = 2
 LOST_RACES_MAX: Final = 4
 CAREFUL_BATCHES: Final = 64
-"""After a batch that met a key or a reference of others, so many are claimed row by row. The others
-are written without a look at who holds what, which costs a quarter less."""
-
-
-class Request(Struct, frozen=True, kw_only=True):
-    """A payment that someone wants accepted, with everything that is to be written.
-
-    `refusal`: why it cannot be made now, as too late a moment or no account any more. Its key may
-    stand for a payment that was made all the same, so that is looked for before it is refused.
-    """
-
-    payment: Payment
-    idempotency_key: str
-    fingerprint: bytes
-    actor: str
-    run_at: datetime
-    row_digest: bytes
-    payload: bytes
-    refusal: Problem | None = None
-
-
-class Created(Struct, frozen=True):
-    """The payment is on disk."""
-
-    payment: Payment
-
-
-class Replayed(Struct, frozen=True):
-    """The key was used before for the same request: what that made, as it now stands."""
-
-    payment: Payment
-
-
-class KeyReused(Struct, frozen=True):
-    """The key was used before for another request."""
-
-
-class ReferenceTaken(Struct, frozen=True):
-    """Another payment that may still charge, or has charged, carries the merchant reference."""
-
-    payment_id: UUID
-
-
-class TryAgain(Struct, frozen=True):
-    """Two others were in the way and have gone; the same request will be decided next time."""
-
-
-Outcome = Created | Replayed | KeyReused | ReferenceTaken | TryAgain
+"""After a batch that met others' keys, so many go row by row; to look costs a third more."""
 
 
 class _Flight:
@@ -203,8 +165,9 @@ class Acceptor:
             flight = self._flights.get(entity) or _Flight()
             same_key = flight.keys.get(request.idempotency_key)
             if same_key is not None:
-                if request.fingerprint != same_key.request.fingerprint:
-                    return KeyReused()
+                is_same = request.is_same_as(same_key.request.fingerprint)
+                if not is_same:
+                    return CannotTell() if is_same is None else KeyReused()
                 outcome = await same_key.wait()
                 return Replayed(outcome.payment) if isinstance(outcome, Created) else outcome
             other = flight.references.get(request.payment.merchant_reference)
@@ -276,17 +239,20 @@ class Acceptor:
     async def _flush(self, requests: Sequence[Request]) -> Sequence[Outcome]:
         """One transaction. The statements sort, so that two processes wait in one order."""
         entities = {request.payment.legal_entity_id for request in requests}
-        lost = {r.payment.payment_id for r in requests if r.refusal is not None}
+        lost = {r.payment.payment_id for r in requests if r.refusal}
         if self._careful or lost:
             self._careful = max(0, self._careful - 1)
         else:
             try:
                 async with writing(self._pool, entities) as connection:
                     await connection.execute(SQL["accept_new"], _rows(requests))
+                    await _take_calculations(connection, requests)
             except asyncpg.UniqueViolationError:
                 # Someone holds a key or a reference; or these are our own, from a run whose
                 # COMMIT went through unheard. Nothing is written; who lost to whom is found now.
                 self._careful = CAREFUL_BATCHES
+            except _Lost as race:
+                lost |= race.payment_ids
             else:
                 return [Created(r.payment) for r in requests]
         for _ in range(LOST_RACES_MAX):
@@ -296,7 +262,7 @@ class Acceptor:
                     won = await _claim(connection, claiming)
                     lookup = [r for r in requests if r.payment.payment_id not in won]
                     others = await _explain_losers(connection, lookup) if lookup else {}
-            except _ReferencesLost as race:
+            except _Lost as race:
                 lost |= race.payment_ids
                 continue
             return [
@@ -306,11 +272,11 @@ class Acceptor:
         return [TryAgain() for _ in requests]
 
 
-class _ReferencesLost(Exception):
-    """References were taken in this very moment: the keys claimed for them must not stay."""
+class _Lost(Exception):
+    """What payments name was taken in this very moment: the keys claimed for them must not stay."""
 
     def __init__(self, payment_ids: set[UUID]) -> None:
-        super().__init__("references lost")
+        super().__init__("names lost")
         self.payment_ids = payment_ids
 
 
@@ -321,12 +287,21 @@ async def _claim(connection: Connection, claiming: Sequence[Request]) -> set[UUI
     rows = await connection.fetch(SQL["accept"], _rows(claiming))
     lost = {row["payment_id"] for row in rows if not row["has_reference"]}
     if lost:
-        raise _ReferencesLost(lost)
-    return {row["payment_id"] for row in rows}
+        raise _Lost(lost)
+    won = {row["payment_id"] for row in rows}
+    await _take_calculations(connection, [r for r in claiming if r.payment.payment_id in won])
+    return won
+
+
+async def _take_calculations(connection: Connection, requests: Sequence[Request]) -> None:
+    """Those that name a tax calculation take it, or all is undone. Raises _Lost."""
+    naming = [(r.payment, r.calculation_id) for r in requests if r.calculation_id is not None]
+    if lost := await take_calculations(connection, naming):
+        raise _Lost(lost)
 
 
 def _rows(requests: Sequence[Request]) -> list[tuple[object, ...]]:
-    """One value of the type new_payment a request."""
+    """One value of the type routed_payment a request."""
     return [
         (
             p.legal_entity_id,
@@ -339,6 +314,7 @@ def _rows(requests: Sequence[Request]) -> list[tuple[object, ...]]:
             p.currency,
             p.description,
             json_text(p.metadata) if p.metadata else "{}",
+            r.seal_texts and r.seal_texts(),
             p.return_url,
             p.capture,
             p.gateway,
@@ -353,6 +329,7 @@ def _rows(requests: Sequence[Request]) -> list[tuple[object, ...]]:
             r.row_digest,
             r.payload,
             p.created_at,
+            json_text(p.ways) if p.ways else None,
         )
         for r in requests
         for p in (r.payment,)
@@ -374,21 +351,31 @@ async def _explain_losers(connection: Connection, losers: Sequence[Request]) -> 
             SQL["references_held"], entities, [r.payment.merchant_reference for r in losers]
         )
     }
+    naming = [r for r in losers if r.calculation_id is not None]
+    taken = (
+        await holders(
+            connection,
+            [(r.payment.legal_entity_id, r.calculation_id or r.payment.payment_id) for r in naming],
+        )
+        if naming
+        else {}
+    )
     outcomes: dict[int, Outcome] = {}
     for request in losers:
         entity = request.payment.legal_entity_id
         held = keys.get((entity, request.idempotency_key))
         holder = references.get((entity, request.payment.merchant_reference))
         if held is not None:
-            if bytes(held["fingerprint"]) != request.fingerprint:
-                outcomes[id(request)] = KeyReused()
-            elif held["payment_id"] == request.payment.payment_id:
-                # Our own rows, from a run whose COMMIT went through unheard.
-                outcomes[id(request)] = Created(payment_of(held))
-            else:
-                outcomes[id(request)] = Replayed(payment_of(held))
+            # Our own rows come from a run whose COMMIT went through unheard.
+            is_ours = held["payment_id"] == request.payment.payment_id
+            made = (Created if is_ours else Replayed)(payment_of(held))
+            is_same = request.is_same_as(held["fingerprint"])
+            other = CannotTell() if is_same is None else KeyReused()
+            outcomes[id(request)] = made if is_same else other
         elif holder is not None:
             outcomes[id(request)] = ReferenceTaken(holder)
+        elif request.calculation_id in taken:
+            outcomes[id(request)] = CalculationTaken(taken[request.calculation_id])
         else:
             outcomes[id(request)] = TryAgain()
     return outcomes

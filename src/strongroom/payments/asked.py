@@ -5,7 +5,9 @@ Each raises NotPossible when the payment's state does not allow it, with a code 
 
 from datetime import datetime
 
-from strongroom.payments.moves import close
+from msgspec.structs import replace
+
+from strongroom.payments.moves import REPLACED, close
 from strongroom.payments.states import (
     CaptureAsked,
     Decision,
@@ -15,6 +17,7 @@ from strongroom.payments.states import (
     Payment,
     Schedule,
 )
+from strongroom.payments.ways import Way
 
 
 def instrument_brought(payment: Payment, brought: InstrumentBrought, now: datetime) -> Decision:
@@ -22,19 +25,50 @@ def instrument_brought(payment: Payment, brought: InstrumentBrought, now: dateti
     _not_frozen(payment)
     if payment.closing:
         raise NotPossible("payment_is_closing")
-    if payment.status != "requires_payment_method":
+    if payment.instrument_token is None:
+        _not_over(payment)
+    if payment.status not in ("requires_payment_method", "requires_action"):
         raise NotPossible("payment_has_an_instrument")
     if now >= payment.not_after:
         raise NotPossible("not_after_passed")
+    if payment.status == "requires_action":
+        return _replaced(payment, brought, now)
     changed = payment.changed(
         now,
         status="processing",
+        status_reason=None,
+        ways=tuple(
+            way
+            for way in brought.ways or payment.ways
+            if way.gateway_account_id != brought.gateway_account_id
+        ),
         gateway=brought.gateway,
         gateway_account_id=brought.gateway_account_id,
         instrument_token=brought.token,
         return_url=brought.return_url or payment.return_url,
     )
     return Decision(changed, Schedule(now), "payment.instrument_brought")
+
+
+def _replaced(payment: Payment, brought: InstrumentBrought, now: datetime) -> Decision:
+    """Another instrument, though the customer may still finish with the first.
+
+    The first one's object is canceled for certain before the other is sent; where the customer was
+    faster, the money is taken and the other one never used.
+    """
+    own = Way(
+        gateway=brought.gateway,
+        gateway_account_id=brought.gateway_account_id,
+        token=brought.token,
+    )
+    others = tuple(way for way in brought.ways if way.gateway_account_id != own.gateway_account_id)
+    closing = close(payment, now, "new_attempt", REPLACED, None, Schedule(now))
+    changed = replace(
+        closing.payment,
+        ways=(own, *others),
+        return_url=brought.return_url or payment.return_url,
+    )
+    return replace(closing, payment=changed)
 
 
 def customer_returned(payment: Payment, now: datetime) -> Decision:

@@ -4,7 +4,7 @@ One transaction claims the keys, locks the payments in one order, decides and wr
 stands at most once in a wave, so each refund sees what the one before it has reserved.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -13,13 +13,22 @@ import asyncpg
 from msgspec import Struct
 
 from strongroom.database import Connection, statements, writing
-from strongroom.errors import InvariantBroken, Problem
+from strongroom.errors import InvariantBroken, Problem, Unavailable
 from strongroom.ids import bucket_of
 from strongroom.payments.decide import decide
-from strongroom.payments.journal import changes_payload, refund_summary
+from strongroom.payments.idempotency import is_same
+from strongroom.payments.journal import changes_payload, refund_summary, route_told
 from strongroom.payments.refunds import Refund, RefundReason, refund_asked
 from strongroom.payments.rows import Row, job_bucket, json_text, payment_of, refund_of
-from strongroom.payments.states import Command, NotPossible, Payment, Schedule
+from strongroom.payments.states import (
+    Command,
+    InstrumentBrought,
+    NotPossible,
+    Payment,
+    Schedule,
+)
+from strongroom.payments.texts import SQL as TEXTS_SQL
+from strongroom.payments.texts import SealedTexts
 from strongroom.payments.waves import in_waves
 from strongroom.telemetry.port import NO_TELEMETRY, NoTelemetry
 from strongroom.work.batch import Batcher
@@ -37,6 +46,7 @@ class RefundWish(Struct, frozen=True, kw_only=True):
     amount_minor: int | None
     reason: RefundReason | None
     metadata: dict[str, str]
+    sealed_texts: SealedTexts | None = None
     gateway_key: str
     digest_salt: bytes
     check_amount: Callable[[str, int, str], None]
@@ -55,6 +65,8 @@ class Order(Struct, frozen=True, kw_only=True):
     idempotency_key: str
     operation: str
     fingerprint: bytes
+    other_fingerprint: bytes | None = None
+    """In the other form, keyed or not, where there are texts; empty where it cannot be had."""
     actor: str
     at: datetime
     wish: RefundWish | Callable[[Payment], Command]
@@ -94,6 +106,8 @@ class _Change(Struct, frozen=True):
     kind: str | None
     job_at: datetime | None
     refund: Refund | None
+    told: Mapping[str, Any] = {}
+    """What its event says beside what has changed."""
 
 
 class Commander:
@@ -195,8 +209,11 @@ async def _held(connection: Connection, wave: Sequence[Order]) -> dict[int, Outc
         row = rows.get((order.legal_entity_id, order.idempotency_key))
         if row is None:
             continue
-        if bytes(row["fingerprint"]) != order.fingerprint:
-            outcomes[id(order)] = KeyTaken()
+        other = order.fingerprint if order.other_fingerprint is None else order.other_fingerprint
+        same = is_same(row["fingerprint"], order.fingerprint, other)
+        if not same:
+            cannot_tell = Denied(Unavailable("vault_unavailable"))
+            outcomes[id(order)] = cannot_tell if same is None else KeyTaken()
             continue
         # What a run wrote whose COMMIT went through unheard is no replay.
         replayed = row["claimed_at"] != order.at
@@ -216,10 +233,12 @@ async def read_refunds(connection: Connection, rows: Sequence[Row]) -> dict[UUID
 
 def _decide(order: Order, payment: Payment) -> _Change:
     if not isinstance(order.wish, RefundWish):
-        decision = decide(payment, order.wish(payment), order.at)
+        command = order.wish(payment)
+        decision = decide(payment, command, order.at)
         effect = decision.effect
         job_at = effect.run_at if isinstance(effect, Schedule) else None
-        return _Change(order, payment, decision.payment, decision.kind, job_at, None)
+        told = route_told(command.route) if isinstance(command, InstrumentBrought) else {}
+        return _Change(order, payment, decision.payment, decision.kind, job_at, None, told)
     wish = order.wish
     after, amount_minor = refund_asked(payment, wish.amount_minor, order.at)
     if payment.gateway is None or payment.gateway_account_id is None:
@@ -257,6 +276,14 @@ async def _write(connection: Connection, changes: Sequence[_Change]) -> None:
     refunds = [change.refund for change in changes if change.refund is not None]
     if refunds:
         await connection.execute(SQL["add_refunds"], *_refund_columns(refunds))
+    texts = [
+        (wish.refund_id, change.order.legal_entity_id, wish.sealed_texts.seal())
+        for change in changes
+        if isinstance(wish := change.order.wish, RefundWish) and wish.sealed_texts is not None
+    ]
+    if texts:
+        owners, entities, sealed = _columns(texts)
+        await connection.execute(TEXTS_SQL["add_texts"], entities, owners, sealed)
     due = [change for change in changes if change.job_at is not None]
     if due:
         await connection.execute(
@@ -293,9 +320,11 @@ def _payment_columns(changes: Sequence[_Change]) -> tuple[list[Any], ...]:
     rows: list[tuple[Any, ...]] = []
     for change in changes:
         after = change.after
-        more: dict[str, Any] = {"idempotency_key": change.order.idempotency_key}
+        more: dict[str, Any] = {"idempotency_key": change.order.idempotency_key, **change.told}
         if change.refund is not None:
             more["refund"] = refund_summary(change.refund)
+            if isinstance(wish := change.order.wish, RefundWish) and wish.sealed_texts is not None:
+                more["texts"] = wish.sealed_texts.commitment.hex()
         rows.append(
             (
                 after.legal_entity_id,
@@ -317,6 +346,7 @@ def _payment_columns(changes: Sequence[_Change]) -> tuple[list[Any], ...]:
                 change.order.actor,
                 after.row_digest(),
                 changes_payload(change.before, after, **more),
+                json_text(after.ways) if after.ways else None,
             )
         )
     return _columns(rows)

@@ -24,17 +24,18 @@ ON CONFLICT DO NOTHING RETURNING k.idempotency_key;
 WITH item AS MATERIALIZED (
   SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::integer[], $4::text[], $5::text[], $6::text[],
     $7::text[], $8::jsonb[], $9::text[], $10::uuid[], $11::text[], $12::text[], $13::bigint[],
-    $14::bigint[], $15::timestamptz[], $16::text[], $17::text[], $18::bytea[], $19::bytea[])
+    $14::bigint[], $15::timestamptz[], $16::text[], $17::text[], $18::bytea[], $19::bytea[],
+    $20::jsonb[])
   AS item (legal_entity_id, payment_id, version, status, status_reason, closing, closing_reason,
     next_action, gateway, gateway_account_id, instrument_token, return_url, capture_minor,
-    refunding_minor, updated_at, kind, actor, row_digest, payload)
+    refunding_minor, updated_at, kind, actor, row_digest, payload, ways)
 ), done AS (
   UPDATE payments p SET version = item.version, status = item.status,
     status_reason = item.status_reason, closing = item.closing,
     closing_reason = item.closing_reason, next_action = item.next_action, gateway = item.gateway,
     gateway_account_id = item.gateway_account_id, instrument_token = item.instrument_token,
     return_url = item.return_url, capture_minor = item.capture_minor,
-    refunding_minor = item.refunding_minor, updated_at = item.updated_at
+    refunding_minor = item.refunding_minor, updated_at = item.updated_at, ways = item.ways
   FROM item
   WHERE p.legal_entity_id = item.legal_entity_id AND p.payment_id = item.payment_id
     AND p.version = item.version - 1
@@ -42,7 +43,7 @@ WITH item AS MATERIALIZED (
 ), new_event AS (
   INSERT INTO events (legal_entity_id, payment_id, version, kind, actor, at, row_digest,
     row_format, payload)
-  SELECT legal_entity_id, payment_id, version, kind, actor, updated_at, row_digest, 2, payload
+  SELECT legal_entity_id, payment_id, version, kind, actor, updated_at, row_digest, 4, payload
   FROM item
   WHERE ((legal_entity_id, payment_id) IN (SELECT legal_entity_id, payment_id FROM done)) IS TRUE
 )

@@ -12,15 +12,38 @@ comes in as a parameter. The rules that keep a payment from being charged twice:
 from datetime import datetime, timedelta
 from typing import Final, assert_never
 
+from msgspec.structs import replace
+
 from strongroom.payments.asked import (
     cancel_asked,
     capture_asked,
     customer_returned,
     instrument_brought,
 )
+from strongroom.payments.declines import may_go_elsewhere
 from strongroom.payments.holds import answered_while_held, captured, hold_begun, is_held
 from strongroom.payments.late import answered_late, answered_while_frozen
-from strongroom.payments.moves import RETRY_SECONDS, close, end, freeze, later
+from strongroom.payments.moves import (
+    REPLACED,
+    RESTING,
+    RETRY_SECONDS,
+    after_rest,
+    close,
+    end,
+    freeze,
+    go_elsewhere,
+    is_away,
+    later,
+    refusal_of,
+    rest,
+)
+from strongroom.payments.sales import (
+    is_believed,
+    is_settling,
+    sale_not_answered,
+    sale_unknown,
+    settling,
+)
 from strongroom.payments.states import (
     FINAL,
     ActionRequired,
@@ -43,6 +66,7 @@ from strongroom.payments.states import (
     Look,
     Mismatched,
     NotSent,
+    NotShown,
     Open,
     Payment,
     Pending,
@@ -51,6 +75,7 @@ from strongroom.payments.states import (
     Send,
     Status,
     Unknown,
+    Withheld,
 )
 
 SAME_KEY_WINDOW: Final = timedelta(hours=20)
@@ -60,6 +85,8 @@ HAS_ATTEMPT: Final[frozenset[Status]] = frozenset({"requires_action", "outcome_u
 CLOSING_OF_ATTEMPT: Final[frozenset[Closing]] = frozenset({"failed", "new_attempt"})
 """A payment closes for these by an attempt's answer only; for a cancel it need not have one."""
 RESENDS_MAX: Final = 3
+WAITS_BEFORE_ASKING: Final = 4
+"""Claims, about a quarter of a minute, before a customer is asked for an instrument elsewhere."""
 POLL_SECONDS: Final = (1, 1, 2, 2, 3, 5, 8, 15)
 """Waits between looks at a payment whose customer has something to do."""
 
@@ -96,6 +123,8 @@ def _due(payment: Payment, due: Due, now: datetime) -> Decision:
         case "requires_payment_method":
             if in_time:
                 return Decision(payment, Schedule(payment.not_after))
+            if payment.decline is not None:
+                return end(payment, now, "failed", payment.decline.decline, None)
             return end(payment, now, "canceled", "no_instrument_in_time", None)
         case "processing":
             return _due_while_processing(payment, due, now)
@@ -104,6 +133,8 @@ def _due(payment: Payment, due: Due, now: datetime) -> Decision:
                 return Decision(payment, Look())
             return close(payment, now, "canceled", "action_not_taken", None, CancelObject())
         case "outcome_unknown" | "authorized":
+            return Decision(payment, Look())
+        case "succeeded" if due.attempt is not None and not due.attempt.staged:
             return Decision(payment, Look())
         case "succeeded" | "failed" | "canceled":
             return Decision(payment, Rest())
@@ -127,6 +158,8 @@ def _due_while_processing(payment: Payment, due: Due, now: datetime) -> Decision
             return end(payment, now, "canceled", "not_sent_in_time", None)
         if payment.attempt_no > ATTEMPTS_MAX:
             return end(payment, now, "failed", "gateway_unavailable", None)
+        if due.resting:
+            return _resting(payment, due, now)
         return Decision(payment, Open(payment.attempt_no))
     never_confirmed = attempt.staged and attempt.gateway_object_id is None
     if payment.closing:
@@ -145,7 +178,18 @@ def _due_while_processing(payment: Payment, due: Due, now: datetime) -> Decision
     return Decision(payment, Look())
 
 
+def _resting(payment: Payment, due: Due, now: datetime) -> Decision:
+    """Nothing was sent, and its account is not asked for now: it goes elsewhere, or waits."""
+    if any(way.token is not None for way in payment.ways):
+        return go_elsewhere(payment, now, RESTING)
+    if payment.ways and due.tries > WAITS_BEFORE_ASKING:
+        return go_elsewhere(payment, now, RESTING)
+    return rest(payment, now, _within(payment, after_rest(str(payment.payment_id), due.tries, now)))
+
+
 def _answered(payment: Payment, answered: Answered, now: datetime) -> Decision:
+    if is_settling(payment, answered):
+        return settling(payment, answered, now)
     if answered.attempt.attempt_no != payment.attempt_no or payment.status in FINAL:
         return answered_late(payment, answered, now)
     if payment.review:
@@ -167,18 +211,17 @@ def _answered_in_time(payment: Payment, answered: Answered, now: datetime) -> De
         case ActionRequired():
             return _action_required(payment, answer, answered, now)
         case Pending():
-            if payment.status == "processing" or payment.closing:
+            waits = payment.status == "processing" or payment.closing
+            if waits or not answered.attempt.staged:
                 return Decision(payment, later(answered, now))
             changed = payment.changed(
                 now, status="processing", status_reason=None, next_action=None
             )
             return Decision(changed, later(answered, now), "payment.processing", "open")
         case Canceled():
-            return _canceled(payment, now)
-        case NotSent():
-            return _not_sent(payment, answer, answered, now)
-        case Unknown():
-            return _unknown(payment, answer, answered, now)
+            return _canceled(payment, answer, now)
+        case NotSent() | Withheld() | Unknown() | NotShown():
+            return _nothing_learnt(payment, answer, answered, now)
         case Mismatched():
             return freeze(payment, now, "amount_mismatch")
     assert_never(answer)
@@ -187,9 +230,33 @@ def _answered_in_time(payment: Payment, answered: Answered, now: datetime) -> De
 def _declined(payment: Payment, answer: Declined, answered: Answered, now: datetime) -> Decision:
     if answered.asked == "capture":
         return Decision(payment, later(answered, now))  # of a hold that is being given up
+    if not answered.attempt.staged and not is_believed(payment, answered):
+        return sale_unknown(payment, "refused_again", answered, now)
+    if payment.closing and answered.call.object_id is None and not answered.attempt.staged:
+        return Decision(payment, later(answered, now))  # what is being closed is another's object
+    is_known = payment.closing == "failed" or payment.closing_reason == REPLACED
+    if is_known and answer.object_open:
+        return Decision(payment, later(answered, now))  # it is being canceled for good reason
+    elsewhere = _goes_elsewhere(payment, answer, now)
     if answer.object_open or answered.attempt.staged:  # by another sender, perhaps
-        return close(payment, now, "failed", answer.decline, answer, Schedule(now), "open")
+        closing: Closing = "new_attempt" if elsewhere else "failed"
+        return close(payment, now, closing, answer.decline, answer, Schedule(now), "open")
+    if elsewhere:
+        refused = replace(payment, decline=refusal_of(payment, answer))
+        moved = go_elsewhere(refused, now, answer.decline, "declined")
+        return replace(moved, decline=answer.decline, raw_code=answer.raw_code)
     return end(payment, now, "failed", answer.decline, "declined", answer)
+
+
+def _goes_elsewhere(payment: Payment, answer: Declined, now: datetime) -> bool:
+    """Whether a decline is not the end: another way is left, and time, and nobody wants it over.
+
+    The bank of a customer who was away may want to see the customer: it waits for that.
+    """
+    is_wanted = payment.closing in (None, "new_attempt") and now < payment.not_after
+    if answer.decline == "authentication_required" and is_away(payment):
+        return is_wanted
+    return is_wanted and bool(payment.ways) and may_go_elsewhere(answer)
 
 
 def _action_required(
@@ -205,9 +272,10 @@ def _action_required(
     return Decision(changed, _poll(payment, 0, now), "payment.action_required", "action_required")
 
 
-def _canceled(payment: Payment, now: datetime) -> Decision:
+def _canceled(payment: Payment, answer: Canceled, now: datetime) -> Decision:
     if payment.closing is None:
-        return end(payment, now, "canceled", "canceled_at_gateway", "canceled")
+        reason = "authorization_expired" if answer.expired else "canceled_at_gateway"
+        return end(payment, now, "canceled", reason, "canceled")
     return _closed(payment, payment.closing, now, "canceled")
 
 
@@ -223,6 +291,9 @@ def _closed(
         case "canceled":
             reason = payment.closing_reason or "canceled_at_gateway"
             return end(payment, now, "canceled", reason, attempt_state)
+        case "new_attempt" if _was_declined(payment) or payment.closing_reason == REPLACED:
+            state = "declined" if _was_declined(payment) else attempt_state or "canceled"
+            return go_elsewhere(payment, now, payment.closing_reason or "declined", state)
         case "new_attempt":
             changed = payment.changed(
                 now,
@@ -236,24 +307,41 @@ def _closed(
     assert_never(closing)
 
 
+def _nothing_learnt(
+    payment: Payment,
+    answer: NotSent | Withheld | Unknown | NotShown,
+    answered: Answered,
+    now: datetime,
+) -> Decision:
+    if not answered.attempt.staged:
+        return sale_not_answered(payment, answer, answered, now)
+    match answer:
+        case NotSent():
+            return _not_sent(payment, answer, answered, now)
+        case Withheld():
+            return _withheld(payment, answer, answered, now)
+        case Unknown():
+            return _unknown(payment, answer, answered, now)
+        case NotShown():  # its object is asked for by id
+            return Decision(payment, later(answered, now))
+    assert_never(answer)
+
+
+def _was_declined(payment: Payment) -> bool:
+    """Whether the attempt that counts was declined, and closes so that another may be made."""
+    return payment.decline is not None and payment.decline.attempt_no == payment.attempt_no
+
+
 def _not_sent(payment: Payment, answer: NotSent, answered: Answered, now: datetime) -> Decision:
     attempt = answered.attempt
     same_key = not answer.fresh_key and now - attempt.opened_at < SAME_KEY_WINDOW
     if payment.closing or payment.status == "requires_action":
         return Decision(payment, later(answered, now))
     if attempt.gateway_object_id is None:
-        if attempt.staged and same_key:
+        if same_key:
             return Decision(payment, later(answered, now))
-        if attempt.staged:
-            # Another sender may have got further meanwhile: what is committed decides.
-            return close(payment, now, "new_attempt", answer.why, None, later(answered, now))
-        changed = payment.changed(
-            now,
-            status="processing",
-            status_reason=answer.why,
-            attempt_no=payment.attempt_no + 1,
-        )
-        return Decision(changed, later(answered, now), "attempt.abandoned", "not_sent")
+        # Another sender may have got further meanwhile: what is committed decides.
+        return close(payment, now, "new_attempt", answer.why, None, later(answered, now))
     if now >= payment.not_after:
         return close(payment, now, "canceled", "not_sent_in_time", None, CancelObject())
     if not same_key or (payment.status == "outcome_unknown" and answered.tries > RESENDS_MAX):
@@ -268,10 +356,23 @@ def _not_sent(payment: Payment, answer: NotSent, answered: Answered, now: dateti
     return Decision(payment, Send())
 
 
+def _withheld(payment: Payment, answer: Withheld, answered: Answered, now: datetime) -> Decision:
+    """Nothing was learnt. What was never sent either leaves no doubt behind when it waits."""
+    if not answer.first or payment.closing or payment.status != "processing":
+        return Decision(payment, later(answered, now))
+    # Its object takes no money before it is confirmed, and a claim finds out about that.
+    return rest(payment, now, _within(payment, later(answered, now)))
+
+
+def _within(payment: Payment, planned: Schedule) -> Schedule:
+    """Not after the moment at which the payment ends when nothing is sent."""
+    return Schedule(min(planned.run_at, payment.not_after))
+
+
 def _unknown(payment: Payment, answer: Unknown, answered: Answered, now: datetime) -> Decision:
     if payment.closing or payment.status in ("requires_action", "outcome_unknown"):
         return Decision(payment, later(answered, now))
-    if answered.attempt.staged and answered.attempt.gateway_object_id is None:
+    if answered.attempt.gateway_object_id is None:
         # There is no object to look at, so no look would ever end this.
         return freeze(payment, now, answer.why)
     changed = payment.changed(now, status="outcome_unknown", status_reason="no_answer_from_gateway")

@@ -12,22 +12,16 @@ from typing import Final
 from uuid import UUID
 
 import asyncpg
-import msgspec
-from msgspec import Struct
 
 from strongroom.clock import Clock
 from strongroom.database import Connection, see, statements, writing
 from strongroom.errors import InvariantBroken
-from strongroom.gateways.port import Gateway
+from strongroom.gateways.accounts import merchant_accounts
+from strongroom.gateways.lines import Lines, Operation
+from strongroom.gateways.port import Gateway, MerchantAccount
+from strongroom.payments.claims import Claimed, Committed, ObjectId, Settlement
 from strongroom.payments.decide import decide
-from strongroom.payments.journal import (
-    Verdict,
-    attempt_columns,
-    keeps_call,
-    opened_columns,
-    payload_of,
-    verdict_columns,
-)
+from strongroom.payments.journal import Verdict, opened_columns, payload_of
 from strongroom.payments.row_locks import held_elsewhere, stale
 from strongroom.payments.rows import Row, attempt_of, ids_of, job_buckets, json_text, payment_of
 from strongroom.payments.states import (
@@ -37,65 +31,25 @@ from strongroom.payments.states import (
     Call,
     Decision,
     Due,
-    Effect,
     Open,
     Payment,
-    Rest,
     Schedule,
     Send,
 )
+from strongroom.payments.verdicts import write_verdicts
 from strongroom.payments.waves import in_waves
 from strongroom.telemetry.port import NO_TELEMETRY, NoTelemetry
 from strongroom.work.batch import Batcher
 
 SQL: Final = statements("strongroom.payments", "engine.sql")
 PAYMENTS_SQL: Final = statements("strongroom.payments", "payments.sql")
-CALLS_KEPT_MAX: Final = 50
-"""Calls that one attempt remembers; looks that learn nothing are not kept at all."""
 DECIDE_ROUNDS_MAX: Final = 6
 HELD_WAIT: Final = timedelta(seconds=1)
 """A claim waits for nobody's lock: it comes back."""
+OPENING: Final[tuple[Operation, ...]] = ("prepare", "send")
+"""What an attempt begins with; the first only at gateways that make an object first."""
 SETTLE_RERUN_SECONDS: Final = 3600.0
 """What a gateway answered is worth waiting for the database."""
-
-
-class Claimed(Struct, frozen=True, kw_only=True):
-    """A payment that this process may act for until the lease ends, and what is to be done."""
-
-    payment: Payment
-    attempt: Attempt
-    effect: AtGateway
-    tries: int
-    lease: int
-
-
-class Settlement(Struct, kw_only=True, eq=False):
-    """An answer on its way through `decide`, against the payment as last seen.
-
-    `tried` remembers what it was decided to become, to know that again when the answer to its
-    COMMIT was lost.
-    """
-
-    payment: Payment
-    answered: Answered
-    lease: int
-    tried: list[Decision] = msgspec.field(default_factory=list)
-
-
-class Committed(Struct, frozen=True, kw_only=True):
-    """What stands in the database after an answer, and what is to be done at once, if anything."""
-
-    payment: Payment
-    effect: Effect
-
-
-class ObjectId(Struct, frozen=True, kw_only=True):
-    """The id of a gateway object that is to be committed before it is confirmed."""
-
-    payment: Payment
-    attempt_no: int
-    object_id: str
-    call: Call
 
 
 class Engine:
@@ -111,10 +65,12 @@ class Engine:
         lease: timedelta,
         buckets: Sequence[int],
         telemetry: NoTelemetry = NO_TELEMETRY,
+        lines: Lines | None = None,
     ) -> None:
         self._pool = pool
         self._clock = clock
         self._gateways = gateways
+        self._lines = Lines() if lines is None else lines
         self._actor = actor
         self._lease = lease
         self._buckets = job_buckets(buckets)
@@ -206,13 +162,24 @@ class Engine:
         claimed: list[Claimed] = []
         verdicts: list[Verdict] = []
         opened: list[tuple[Payment, Attempt]] = []
-        for row in rows:
-            payment = payment_of(row)
+        probed: set[UUID] = set()
+        payments = [payment_of(row) for row in rows]
+        paid_to = await self._paid_to(connection, payments)
+        saving = await _that_save(connection, [p for p in payments if p.payment_id not in newest])
+        for payment in payments:
             job, attempt = jobs[payment.payment_id], newest.get(payment.payment_id)
-            decision = decide(payment, Due(attempt), now)
-            effect = decision.effect
+            resting = attempt is None and self._is_resting(payment, probed)
+            due = Due(attempt, resting, job["tries"])
+            decision = decide(payment, due, now)
+            effect, is_fresh = decision.effect, isinstance(decision.effect, Open)
             if isinstance(effect, Open):
-                attempt = self._new_attempt(decision.payment, effect.attempt_no, now)
+                attempt = self._new_attempt(
+                    decision.payment,
+                    effect.attempt_no,
+                    paid_to,
+                    now,
+                    saves=payment.payment_id in saving,
+                )
                 opened.append((decision.payment, attempt))
                 effect = Send()
             payload = payload_of(payment, decision, attempt, None)
@@ -220,9 +187,15 @@ class Engine:
             if isinstance(effect, AtGateway):
                 if attempt is None:
                     raise InvariantBroken("an effect at a gateway needs an attempt")
-                one, tries, lease = decision.payment, job["tries"], job["lease"]
                 claimed.append(
-                    Claimed(payment=one, attempt=attempt, effect=effect, tries=tries, lease=lease)
+                    Claimed(
+                        payment=decision.payment,
+                        attempt=attempt,
+                        effect=effect,
+                        tries=job["tries"],
+                        lease=job["lease"],
+                        fresh=is_fresh,
+                    )
                 )
         held = await held_elsewhere(connection, verdicts)
         if held:
@@ -234,7 +207,7 @@ class Engine:
                 for v in verdicts
             ]
             claimed = [item for item in claimed if item.payment.payment_id not in held]
-        lost = await self._write(connection, verdicts, now)
+        lost = await write_verdicts(connection, verdicts, now, self._actor)
         if lost:
             raise asyncpg.SerializationError("a payment changed while it was claimed")
         if not opened:
@@ -245,7 +218,46 @@ class Engine:
         stale = {payment.payment_id for payment, _ in opened} - fresh
         return [item for item in claimed if item.payment.payment_id not in stale]
 
-    def _new_attempt(self, payment: Payment, number: int, now: datetime) -> Attempt:
+    def _is_resting(self, payment: Payment, probed: set[UUID]) -> bool:
+        """Whether nothing new is sent to its account now; one of a claim may be the probe.
+
+        Of a payment without an attempt; one that sends nothing new must not be taken for the probe.
+        """
+        account_id = payment.gateway_account_id
+        if payment.gateway is None or account_id is None or payment.status != "processing":
+            return False
+        if payment.closing:
+            return False
+        operations = OPENING if self._gateways[payment.gateway].staged else OPENING[1:]
+        if not self._lines.are_closed(account_id, operations):
+            if account_id in probed or self._lines.are_resting(account_id, operations):
+                return True
+            probed.add(account_id)
+        return False
+
+    async def _paid_to(
+        self, connection: Connection, payments: Sequence[Payment]
+    ) -> dict[tuple[UUID, str], MerchantAccount]:
+        """The merchant accounts of what may be opened now, at gateways that have several."""
+        wanted = {
+            (one.legal_entity_id, one.gateway_account_id, one.currency)
+            for one in payments
+            if one.gateway is not None
+            and one.gateway_account_id is not None
+            and one.status == "processing"
+            and self._gateways[one.gateway].per_currency
+        }
+        return await merchant_accounts(connection, sorted(wanted))
+
+    def _new_attempt(
+        self,
+        payment: Payment,
+        number: int,
+        paid_to: Mapping[tuple[UUID, str], MerchantAccount],
+        now: datetime,
+        *,
+        saves: bool,
+    ) -> Attempt:
         if payment.gateway is None or payment.gateway_account_id is None:
             raise InvariantBroken("a payment without a gateway cannot be sent")
         gateway = self._gateways[payment.gateway]
@@ -259,7 +271,13 @@ class Engine:
             staged=gateway.staged,
             amount_minor=payment.amount_minor,
             currency=payment.currency,
-            parameters=dict(gateway.parameters(payment)),
+            parameters=dict(
+                gateway.parameters(
+                    payment,
+                    paid_to.get((payment.gateway_account_id, payment.currency)),
+                    saves=saves,
+                )
+            ),
             opened_at=now,
         )
 
@@ -320,7 +338,7 @@ class Engine:
                 )
             moved_on = await stale(connection, list(verdicts.values()))
             fresh = [v for v in verdicts.values() if v.payment.payment_id not in moved_on]
-            lost = moved_on | await self._write(connection, fresh, now)
+            lost = moved_on | await write_verdicts(connection, fresh, now, self._actor)
             for index, verdict in verdicts.items():
                 if verdict.payment.payment_id not in lost:
                     decision = verdict.decision
@@ -337,53 +355,13 @@ class Engine:
             current = {i: read[item.payment.payment_id] for i, item in open_items.items()}
         raise asyncpg.SerializationError("payments kept changing while they were settled")
 
-    async def _write(
-        self, connection: Connection, verdicts: Sequence[Verdict], now: datetime
-    ) -> set[UUID]:
-        """Writes decisions; returns the payments whose version was not the one decided on."""
-        changed = [v for v in verdicts if v.decision.payment is not v.payment]
-        lost: set[UUID] = set()
-        if changed:
-            changed.sort(
-                key=lambda v: (v.payment.legal_entity_id.bytes, v.payment.payment_id.bytes)
-            )
-            rows = await connection.fetch(SQL["apply"], *verdict_columns(changed), self._actor)
-            applied = {row["payment_id"] for row in rows}
-            lost = {v.payment.payment_id for v in changed} - applied
-        unchanged = [v for v in verdicts if v.decision.payment is v.payment]
-        if unchanged:
-            await self._write_unchanged(connection, unchanged, now)
-        of_attempts = [
-            v
-            for v in verdicts
-            if v.payment.payment_id not in lost and (v.decision.attempt_state or keeps_call(v))
-        ]
-        if of_attempts:
-            rows = await connection.fetch(
-                SQL["settle_attempts"], *attempt_columns(of_attempts), now, CALLS_KEPT_MAX
-            )
-            if len(rows) != len(of_attempts):
-                raise asyncpg.SerializationError("an attempt got an id while it was given up")
-        return lost
 
-    async def _write_unchanged(
-        self, connection: Connection, verdicts: Sequence[Verdict], now: datetime
-    ) -> None:
-        """Nothing changed in these payments; only when to look again."""
-        later = [v for v in verdicts if isinstance(v.decision.effect, Schedule)]
-        if later:
-            await connection.execute(
-                SQL["reschedule"],
-                [v.payment.legal_entity_id for v in later],
-                [v.payment.payment_id for v in later],
-                [v.decision.effect.run_at for v in later],  # type: ignore[union-attr]
-                [v.lease for v in later],
-                now,
-            )
-        over = [v for v in verdicts if isinstance(v.decision.effect, Rest)]
-        if over:
-            await connection.execute(
-                SQL["remove_jobs"],
-                [v.payment.legal_entity_id for v in over],
-                [v.payment.payment_id for v in over],
-            )
+async def _that_save(connection: Connection, payments: Sequence[Payment]) -> set[UUID]:
+    """Of payments that may be opened now, those whose instruments are to be saved by paying."""
+    opening = [one for one in payments if one.status == "processing" and not one.closing]
+    if not opening:
+        return set()
+    entities = [one.legal_entity_id for one in opening]
+    ids = [one.payment_id for one in opening]
+    rows = await connection.fetch(SQL["that_save"], entities, ids)
+    return {row["payment_id"] for row in rows}

@@ -27,17 +27,21 @@ WITH item AS MATERIALIZED (
   SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::integer[], $4::text[], $5::text[], $6::text[],
     $7::bigint[], $8::bigint[], $9::timestamptz[], $10::integer[], $11::text[], $12::text[],
     $13::jsonb[], $14::timestamptz[], $15::text[], $16::bytea[], $17::bytea[], $18::text[],
-    $19::timestamptz[], $20::boolean[], $21::integer[])
+    $19::timestamptz[], $20::boolean[], $21::integer[], $22::text[], $23::uuid[], $24::text[],
+    $25::jsonb[], $26::jsonb[])
   AS item (legal_entity_id, payment_id, version, status, status_reason, review, captured_minor,
     capture_minor, capture_before, attempt_no, closing, closing_reason, next_action, updated_at,
-    kind, row_digest, payload, job, run_at, release, lease)
+    kind, row_digest, payload, job, run_at, release, lease, gateway, gateway_account_id,
+    instrument_token, ways, decline)
 ), done AS (
   UPDATE payments p SET version = item.version, status = item.status,
     status_reason = item.status_reason, review = item.review,
     captured_minor = item.captured_minor, capture_minor = item.capture_minor,
     capture_before = item.capture_before, attempt_no = item.attempt_no, closing = item.closing,
     closing_reason = item.closing_reason, next_action = item.next_action,
-    updated_at = item.updated_at
+    updated_at = item.updated_at, gateway = item.gateway,
+    gateway_account_id = item.gateway_account_id, instrument_token = item.instrument_token,
+    ways = item.ways, decline = item.decline
   FROM item
   WHERE p.legal_entity_id = item.legal_entity_id AND p.payment_id = item.payment_id
     AND p.version = item.version - 1
@@ -47,7 +51,7 @@ WITH item AS MATERIALIZED (
 ), new_event AS (
   INSERT INTO events (legal_entity_id, payment_id, version, kind, actor, at, row_digest,
     row_format, payload)
-  SELECT legal_entity_id, payment_id, version, kind, $22, updated_at, row_digest, 2, payload
+  SELECT legal_entity_id, payment_id, version, kind, $27, updated_at, row_digest, 4, payload
   FROM applied
 ), job_over AS (
   DELETE FROM jobs j USING applied
@@ -88,13 +92,16 @@ AS item (legal_entity_id, payment_id, attempt_no, kind, gateway, gateway_account
   staged, amount_minor, currency, parameters)
 ON CONFLICT DO NOTHING RETURNING payment_id;
 
--- settle_attempts: what a gateway's answer leaves in the attempt; what has an id was perhaps sent
+-- settle_attempts: what a gateway's answer leaves in the attempt; what has an id was perhaps sent,
+-- and an id that is known stays
 UPDATE attempts a SET state = coalesce(item.state, a.state),
   decline = coalesce(item.decline, a.decline), raw_code = coalesce(item.raw_code, a.raw_code),
-  calls = CASE WHEN jsonb_array_length(a.calls) < $9 THEN a.calls || item.call ELSE a.calls END,
-  settled_at = CASE WHEN item.state IS NULL THEN a.settled_at ELSE $8 END
+  gateway_object_id = coalesce(a.gateway_object_id, item.object_id),
+  calls = CASE WHEN jsonb_array_length(a.calls) < $10 THEN a.calls || item.call ELSE a.calls END,
+  settled_at = CASE WHEN item.state IS NULL THEN a.settled_at ELSE $9 END
 FROM unnest($1::uuid[], $2::uuid[], $3::integer[], $4::text[], $5::text[], $6::text[],
-  $7::jsonb[]) AS item (legal_entity_id, payment_id, attempt_no, state, decline, raw_code, call)
+  $7::jsonb[], $8::text[])
+  AS item (legal_entity_id, payment_id, attempt_no, state, decline, raw_code, call, object_id)
 WHERE a.legal_entity_id = item.legal_entity_id AND a.payment_id = item.payment_id
   AND a.attempt_no = item.attempt_no
   AND (item.state IS DISTINCT FROM 'not_sent' OR a.gateway_object_id IS NULL)
@@ -123,3 +130,10 @@ WHERE j.legal_entity_id = item.legal_entity_id AND j.payment_id = item.payment_i
 -- remove_jobs: these payments need nothing any more
 DELETE FROM jobs j USING unnest($1::uuid[], $2::uuid[]) AS item (legal_entity_id, payment_id)
 WHERE j.legal_entity_id = item.legal_entity_id AND j.payment_id = item.payment_id;
+
+-- that_save: of these payments, those whose instruments are to be saved by paying
+SELECT s.payment_id
+FROM unnest($1::uuid[], $2::uuid[]) AS item (legal_entity_id, payment_id)
+CROSS JOIN LATERAL (SELECT found.payment_id FROM payment_savings found
+  WHERE found.legal_entity_id = item.legal_entity_id
+    AND found.payment_id = item.payment_id LIMIT 1) s;

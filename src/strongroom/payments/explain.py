@@ -30,6 +30,7 @@ def explain_lines(history: History, *, short: bool = False) -> list[str]:
         *_sums(payment),
         f"merchant reference  {payment.merchant_reference}",
         f"gateway             {payment.gateway or 'none yet'}",
+        *_route(history),
         f"legal entity        {to_text('ent', payment.legal_entity_id)}",
     ]
     if payment.review:
@@ -40,6 +41,20 @@ def explain_lines(history: History, *, short: bool = False) -> list[str]:
     width = max((len(what) for _, what, _ in happened), default=0)
     lines = [f"{rfc3339(at)}  {what:<{width}}  {detail}".rstrip() for at, what, detail in happened]
     return [*head, "", *lines, "", _plan(history)]
+
+
+def _route(history: History) -> list[str]:
+    """By which rule it last went where it went, and why those before did not match."""
+    told = [event["payload"].get("route") for event in history.events]
+    found = next((one for one in reversed(told) if one is not None), None)
+    if found is None:
+        return []
+    passed = [f"{name}: {why}" for name, why in found["considered"] if why is not None]
+    rule = found["rule"] or "none; the instrument decided"
+    return [
+        f"route               {rule}",
+        *(f"  passed over       {one}" for one in passed),
+    ]
 
 
 def _sums(payment: Payment) -> list[str]:
@@ -68,10 +83,13 @@ def _story(history: History) -> list[tuple[datetime, str, str]]:
     for event in history.events:
         payload = event["payload"]
         refund = payload.get("refund")
-        if "call" in payload and refund is None:
-            story.append(_call(by_number[payload["attempt"]["no"]], payload["call"]))
         if "call" in payload and refund is not None:
             story.append(_refund_call(history, refund["id"], payload["call"]))
+        elif "call" in payload and "attempt" in payload:
+            story.append(_call(by_number[payload["attempt"]["no"]], payload["call"]))
+        elif "call" in payload:  # of a dispute, or of a tax
+            call = payload["call"]
+            story.append(_shown_call(f"call {call['operation']}", event["kind"], None, call))
         detail = [f"v{event['version']}"]
         detail += [f"{name}={payload[name]}" for name in _SHOWN if payload.get(name) is not None]
         if "attempt" in payload:
@@ -79,6 +97,8 @@ def _story(history: History) -> list[tuple[datetime, str, str]]:
             detail.append(f"attempt={number}" + (f":{state}" if state else ""))
         if refund is not None:
             detail.append(_refund(refund, history.payment.currency))
+        if "tax" in payload:
+            detail.append(_tax(payload["tax"], history.payment.currency))
         if payload.get("idempotency_key"):
             detail.append(f"idempotency_key={payload['idempotency_key']}")
         if event["kind"] == "attempt.answered_late" and "call" in payload:
@@ -96,6 +116,17 @@ def _refund(summary: dict[str, Any], currency: str) -> str:
         summary["status"],
     ]
     detail += [summary[name] for name in ("status_reason", "review") if summary[name]]
+    return " ".join(detail)
+
+
+def _tax(summary: dict[str, Any], currency: str) -> str:
+    detail = [
+        summary["kind"],
+        as_decimal_text(summary["amount_minor"], currency),
+        summary["status"],
+        summary["reference"],
+    ]
+    detail += [summary[name] for name in ("gateway_object_id", "status_reason") if summary[name]]
     return " ".join(detail)
 
 

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Final, assert_never
 
 from strongroom.payments.moves import close, end, freeze, later
+from strongroom.payments.sales import settles_later
 from strongroom.payments.states import (
     FINAL,
     ActionRequired,
@@ -21,11 +22,13 @@ from strongroom.payments.states import (
     Declined,
     Mismatched,
     NotSent,
+    NotShown,
     Payment,
     Pending,
     Rest,
     Schedule,
     Unknown,
+    Withheld,
 )
 
 HOLD_DEFAULT: Final = timedelta(days=7)
@@ -56,6 +59,7 @@ def hold_begun(payment: Payment, answer: Authorized, answered: Answered, now: da
         status_reason=None,
         capture_before=capture_before,
         next_action=None,
+        decline=None,
     )
     return Decision(changed, _next_look(capture_before, now), "payment.authorized", "approved")
 
@@ -69,8 +73,10 @@ def answered_while_held(payment: Payment, answered: Answered, now: datetime) -> 
         case Authorized():
             return _still_held(payment, answer, answered, now)
         case Canceled():
-            return _hold_gone(payment, now)
+            return _hold_gone(payment, answer, now)
         case Declined():
+            if is_over(answer, answered):
+                return end(payment, now, "failed", answer.decline, "declined", answer)
             # A refusal of an earlier capture says nothing about the present one.
             now_asked = payment.status == "processing" and answered.asked == "capture"
             if now_asked and answered.capture_minor == payment.capture_minor:
@@ -83,12 +89,21 @@ def answered_while_held(payment: Payment, answered: Answered, now: datetime) -> 
                 now, status="outcome_unknown", status_reason="no_answer_from_gateway"
             )
             return Decision(changed, later(answered, now), "payment.outcome_unknown")
-        case ActionRequired() | Pending() | NotSent():
+        case ActionRequired() | Pending() | NotSent() | Withheld() | NotShown():
             # Of the time before the hold, or nothing was learnt.
             return Decision(payment, later(answered, now))
         case Mismatched():
             return freeze(payment, now, "amount_mismatch")
     assert_never(answer)
+
+
+def is_over(answer: Declined, answered: Answered) -> bool:
+    """Whether the gateway's object itself, of an attempt in one call, says that it takes nothing.
+
+    As where it was captured, and then was not settled.
+    """
+    is_its_own = not answered.attempt.staged and answered.call.object_id is not None
+    return is_its_own and not answer.object_open
 
 
 def captured(payment: Payment, answer: Approved, answered: Answered, now: datetime) -> Decision:
@@ -112,8 +127,10 @@ def captured(payment: Payment, answer: Approved, answered: Answered, now: dateti
         closing=None,
         closing_reason=None,
         next_action=None,
+        decline=None,
     )
-    return Decision(changed, Rest(), "payment.succeeded", "approved")
+    effect = Rest() if answer.settled else settles_later(now)
+    return Decision(changed, effect, "payment.succeeded", "approved")
 
 
 def _fits(payment: Payment, answer: Authorized) -> bool:
@@ -164,8 +181,8 @@ def _capture_refused(payment: Payment, answer: Declined, now: datetime) -> Decis
     )
 
 
-def _hold_gone(payment: Payment, now: datetime) -> Decision:
+def _hold_gone(payment: Payment, answer: Canceled, now: datetime) -> Decision:
     ends = payment.capture_before
-    expired = ends is not None and now >= ends - HOLD_LOOK_EARLIER
+    expired = answer.expired or (ends is not None and now >= ends - HOLD_LOOK_EARLIER)
     reason = "authorization_expired" if expired else "canceled_at_gateway"
     return end(payment, now, "canceled", reason, "canceled")

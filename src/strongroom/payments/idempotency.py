@@ -5,19 +5,37 @@ tokens are left out: a client that retries may hold a new one.
 """
 
 import hashlib
+from collections.abc import Callable
 from typing import Final
 from uuid import UUID
 
 import msgspec
 
 VERSION: Final = b"\x01"
+WITH_TEXTS: Final = b"\x02"
+"""A keyed digest: the request has texts, and who has the database alone cannot try them out."""
 KEY_CHARACTERS_MAX: Final = 255
 
 
-def fingerprint(method: str, path: str, stable_fields: object) -> bytes:
-    """One version byte and a SHA-256: 33 bytes. `stable_fields` is encoded canonically."""
-    body = msgspec.json.encode(stable_fields, order="deterministic")
-    return VERSION + hashlib.sha256(f"{method} {path}\n".encode() + body).digest()
+def fingerprint(
+    method: str,
+    path: str,
+    stable_fields: object,
+    mac: Callable[[bytes], bytes] | None = None,
+) -> bytes:
+    """One version byte and 32 bytes of SHA-256, or of `mac`, over the canonical fields."""
+    body = f"{method} {path}\n".encode() + msgspec.json.encode(stable_fields, order="deterministic")
+    return VERSION + hashlib.sha256(body).digest() if mac is None else WITH_TEXTS + mac(body)
+
+
+def is_same(stored: bytes, *forms: bytes) -> bool | None:
+    """Whether a stored fingerprint is one of the forms of a request's; an empty one is not at hand.
+
+    None where only that one could tell.
+    """
+    if stored in forms:
+        return True
+    return None if b"" in forms and stored[:1] == WITH_TEXTS else False
 
 
 def gateway_key_seed(legal_entity_id: UUID, idempotency_key: str) -> bytes:

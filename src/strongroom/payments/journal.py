@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
+from uuid import UUID
 
 import msgspec
 
@@ -16,7 +17,9 @@ from strongroom.payments.states import (
     Payment,
     Rest,
     Schedule,
+    Withheld,
 )
+from strongroom.payments.ways import Route
 
 
 class Verdict(NamedTuple):
@@ -30,21 +33,47 @@ class Verdict(NamedTuple):
     answered: Answered | None = None
 
 
-def accepted_payload(payment: Payment, idempotency_key: str) -> bytes:
-    """The first event of a payment: references and amounts, no personal data."""
+def accepted_payload(
+    payment: Payment,
+    idempotency_key: str,
+    commitment: bytes | None = None,
+    route: Route | None = None,
+    calculation_id: UUID | None = None,
+) -> bytes:
+    """The first event of a payment: references and amounts, no personal data.
+
+    `commitment` is that of its texts, where it has some; `route` says why it goes where it goes,
+    `calculation_id` what it is taxed by.
+    """
+    more: dict[str, Any] = {} if commitment is None else {"texts": commitment.hex()}
+    more.update(route_told(route))
+    if payment.ways:  # without the tokens, as everywhere in events
+        more["ways"] = [[way.gateway, way.gateway_account_id] for way in payment.ways]
+    if calculation_id is not None:
+        more["tax_calculation"] = calculation_id
     return msgspec.json.encode(
         {
+            **more,
             "status": payment.status,
             "amount_minor": payment.amount_minor,
             "currency": payment.currency,
             "merchant_reference": payment.merchant_reference,
             "gateway": payment.gateway,
+            "gateway_account_id": payment.gateway_account_id,
             "capture": payment.capture,
             "not_after": payment.not_after,
             "idempotency_key": idempotency_key,
         },
         order="deterministic",
     )
+
+
+def route_told(route: Route | None) -> dict[str, Any]:
+    """What an event says of a route: nothing where no rule was looked at."""
+    if route is None or not route.considered:
+        return {}
+    considered = [[one.rule, one.why] for one in route.considered]
+    return {"route": {"rule": route.rule, "considered": considered}}
 
 
 _STATE_FIELDS = (
@@ -56,10 +85,14 @@ _STATE_FIELDS = (
     "capture_before",
     "refunding_minor",
     "refunded_minor",
+    "disputed_minor",
+    "withheld_minor",
     "attempt_no",
     "closing",
     "closing_reason",
     "gateway",
+    "gateway_account_id",
+    "decline",
 )
 
 
@@ -86,6 +119,8 @@ def changes_payload(
         for name in _STATE_FIELDS
         if getattr(after, name) != getattr(before, name)
     }
+    if after.ways != before.ways:  # without the tokens, as everywhere in events
+        content["ways"] = [[way.gateway, way.gateway_account_id] for way in after.ways]
     if attempt is not None:
         content["attempt"] = {
             "no": attempt.attempt_no,
@@ -145,6 +180,11 @@ def verdict_columns(verdicts: Sequence[Verdict]) -> tuple[list[Any], ...]:
                 run_at,
                 isinstance(effect, Rest) and effect.release,
                 verdict.lease,
+                after.gateway,
+                after.gateway_account_id,
+                after.instrument_token,
+                json_text(after.ways) if after.ways else None,
+                None if after.decline is None else json_text(after.decline),
             )
         )
     return tuple(list(column) for column in zip(*rows, strict=True))
@@ -171,10 +211,27 @@ def opened_columns(opened: Sequence[tuple[Payment, Attempt]]) -> tuple[list[Any]
     return tuple(list(column) for column in zip(*rows, strict=True))
 
 
+def leaves_attempt(verdict: Verdict) -> bool:
+    """Whether the attempt's row has to change: its state, its calls, or its object's id."""
+    return bool(
+        verdict.decision.attempt_state or keeps_call(verdict) or object_id_of(verdict) is not None
+    )
+
+
+def object_id_of(verdict: Verdict) -> str | None:
+    """The gateway's id that came with the answer, where the attempt had none before it."""
+    answered = verdict.answered
+    if answered is None or answered.attempt.staged:
+        return None
+    return answered.call.object_id
+
+
 def keeps_call(verdict: Verdict) -> bool:
     """Whether the attempt has to remember the call: an event does, and a look teaches nothing."""
     answered = verdict.answered
-    return answered is not None and not verdict.decision.kind and answered.asked != "look"
+    if answered is None or isinstance(answered.answer, Withheld):
+        return False
+    return not verdict.decision.kind and answered.asked != "look"
 
 
 def attempt_columns(verdicts: Sequence[Verdict]) -> tuple[list[Any], ...]:
@@ -187,4 +244,5 @@ def attempt_columns(verdicts: Sequence[Verdict]) -> tuple[list[Any], ...]:
         [v.decision.decline for v in verdicts],
         [v.decision.raw_code for v in verdicts],
         [json_text([v.answered.call] if v.answered and keeps_call(v) else []) for v in verdicts],
+        [object_id_of(v) for v in verdicts],
     )

@@ -2,11 +2,11 @@
 -- The main statement runs first, then those before it from the last to the first: what may meet
 -- others comes before what cannot, sorted, so that two processes wait for each other in one order.
 WITH item AS MATERIALIZED (
-  SELECT * FROM unnest($1::new_payment[]) AS item
+  SELECT * FROM unnest($1::routed_payment[]) AS item
 ), new_event AS (
   INSERT INTO events (legal_entity_id, payment_id, version, kind, actor, at, row_digest,
     row_format, payload)
-  SELECT legal_entity_id, payment_id, 1, 'payment.accepted', actor, created_at, row_digest, 2,
+  SELECT legal_entity_id, payment_id, 1, 'payment.accepted', actor, created_at, row_digest, 4,
     payload
   FROM item
 ), new_job AS (
@@ -16,11 +16,14 @@ WITH item AS MATERIALIZED (
   INSERT INTO payments (legal_entity_id, payment_id, version, status, amount_minor, captured_minor,
     currency, merchant_reference, description, metadata, return_url, gateway, gateway_account_id,
     instrument_token, attempt_no, not_after, gateway_key_seed, digest_salt, created_at, updated_at,
-    capture)
+    capture, ways)
   SELECT legal_entity_id, payment_id, 1, status, amount_minor, 0, currency, merchant_reference,
     description, metadata, return_url, gateway, gateway_account_id, instrument_token, 1, not_after,
-    gateway_key_seed, digest_salt, created_at, created_at, capture
+    gateway_key_seed, digest_salt, created_at, created_at, capture, ways
   FROM item
+), new_texts AS (
+  INSERT INTO texts (legal_entity_id, owner_id, sealed)
+  SELECT legal_entity_id, payment_id, texts FROM item WHERE texts IS NOT NULL
 ), new_reference AS (
   INSERT INTO merchant_references (legal_entity_id, merchant_reference, payment_id)
   SELECT legal_entity_id, merchant_reference, payment_id
@@ -35,7 +38,7 @@ FROM item ORDER BY legal_entity_id, idempotency_key;
 -- Sub-selects where joins would read more easily: a join is planned by guesses about sizes, and one
 -- that was planned while the tables were empty walks them when they are full.
 WITH item AS MATERIALIZED (
-  SELECT * FROM unnest($1::new_payment[]) AS item
+  SELECT * FROM unnest($1::routed_payment[]) AS item
 ), won_key AS (
   INSERT INTO idempotency_keys AS k
     (legal_entity_id, idempotency_key, operation, fingerprint, payment_id, created_at)
@@ -60,18 +63,21 @@ WITH item AS MATERIALIZED (
   INSERT INTO payments (legal_entity_id, payment_id, version, status, amount_minor, captured_minor,
     currency, merchant_reference, description, metadata, return_url, gateway, gateway_account_id,
     instrument_token, attempt_no, not_after, gateway_key_seed, digest_salt, created_at, updated_at,
-    capture)
+    capture, ways)
   SELECT legal_entity_id, payment_id, 1, status, amount_minor, 0, currency, merchant_reference,
     description, metadata, return_url, gateway, gateway_account_id, instrument_token, 1, not_after,
-    gateway_key_seed, digest_salt, created_at, created_at, capture
+    gateway_key_seed, digest_salt, created_at, created_at, capture, ways
   FROM won
+), new_texts AS (
+  INSERT INTO texts (legal_entity_id, owner_id, sealed)
+  SELECT legal_entity_id, payment_id, texts FROM won WHERE texts IS NOT NULL
 ), new_job AS (
   INSERT INTO jobs (legal_entity_id, payment_id, bucket, run_at)
   SELECT legal_entity_id, payment_id, bucket, coalesce(run_at, created_at) FROM won
 ), new_event AS (
   INSERT INTO events (legal_entity_id, payment_id, version, kind, actor, at, row_digest,
     row_format, payload)
-  SELECT legal_entity_id, payment_id, 1, 'payment.accepted', actor, created_at, row_digest, 2,
+  SELECT legal_entity_id, payment_id, 1, 'payment.accepted', actor, created_at, row_digest, 4,
     payload
   FROM won
 )

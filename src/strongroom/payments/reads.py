@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from strongroom.clock import microseconds_since_epoch
-from strongroom.database import reading, rereading, statements
+from strongroom.database import reading, rereading, rows_by_id, statements
 from strongroom.ids import first_at
 from strongroom.payments.refunds import Refund
 from strongroom.payments.rows import payment_of, refund_of
@@ -61,24 +61,14 @@ class History(Struct, frozen=True, kw_only=True):
     job: dict[str, Any] | None
 
 
-@rereading
 async def read_payments(pool: asyncpg.Pool, wanted: Mapping[UUID, UUID]) -> list[Payment]:
     """Payments by id, unknown ones left out; `wanted` maps payment ids to legal entities."""
-    async with reading(pool, set(wanted.values())) as connection:
-        rows = await connection.fetch(
-            SQL["payments_by_id"], list(wanted.values()), list(wanted.keys())
-        )
-    return [payment_of(row) for row in rows]
+    return [payment_of(row) for row in await rows_by_id(pool, SQL["payments_by_id"], wanted)]
 
 
-@rereading
 async def read_refunds(pool: asyncpg.Pool, wanted: Mapping[UUID, UUID]) -> list[Refund]:
     """Refunds by id, unknown ones left out; `wanted` maps refund ids to legal entities."""
-    async with reading(pool, set(wanted.values())) as connection:
-        rows = await connection.fetch(
-            REFUNDS_SQL["refunds_by_id"], list(wanted.values()), list(wanted.keys())
-        )
-    return [refund_of(row) for row in rows]
+    return [refund_of(row) for row in await rows_by_id(pool, REFUNDS_SQL["refunds_by_id"], wanted)]
 
 
 @rereading

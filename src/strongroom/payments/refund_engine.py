@@ -25,11 +25,13 @@ from strongroom.payments.refunds import (
     RefundAnswered,
     RefundDecision,
     RefundEffect,
+    Refused,
     refund_answered,
     refund_due,
 )
+from strongroom.payments.reviews import Frozen, of_payment, of_refund, write_reviews
 from strongroom.payments.rows import attempt_of, ids_of, json_text, payment_of, refund_of
-from strongroom.payments.states import Call, Look, Open, Rest, Schedule, Send, Unknown
+from strongroom.payments.states import Call, Look, NotSent, Open, Rest, Schedule, Send, Unknown
 from strongroom.payments.waves import in_waves
 from strongroom.telemetry.port import NO_TELEMETRY, NoTelemetry
 from strongroom.work.batch import Batcher
@@ -214,7 +216,14 @@ class RefundDesk:
             )
 
         silence: RefundAnswer = Unknown("no_answer")
-        answer, call = await self._calls.listen(ask(account, refund), silence, "refund", late)
+        place = self._calls.lines.take(account, "refund" if asked == "send" else "look_at_refund")
+        if isinstance(place, str):
+            now = self._calls.clock.now()
+            call = Call(operation=asked, started_at=now, duration_ms=0.0, outcome=place)
+            return answered(NotSent(place), call)
+        with place:
+            answer, call = await self._calls.listen(ask(account, refund), silence, "refund", late)
+            place.answered(answer)
         return answered(answer, call)
 
     async def _settle(self, items: Sequence[_Settlement]) -> Sequence[RefundDecision]:
@@ -247,11 +256,16 @@ class RefundDesk:
                 COMMANDS_SQL["refunds_by_id"], entities, [item.refund.refund_id for item in wave]
             )
         }
+        claimed_since = await _claimed_since(connection, wave)
         decided: list[tuple[_Settlement, RefundDecision]] = []
         rows: list[tuple[Any, ...]] = []
+        frozen: list[Frozen] = []
         for item in wave:
             payment, refund = payments[item.refund.payment_id], refunds[item.refund.refund_id]
-            decision = refund_answered(payment, refund, item.answered, now)
+            answered = item.answered
+            if item.refund.refund_id in claimed_since:
+                answered = replace(answered, first=False)
+            decision = refund_answered(payment, refund, answered, now)
             if decision.payment.captured_minor < decision.payment.refunded_minor:
                 raise InvariantBroken("more would be given back than was taken")
             decided.append((item, decision))
@@ -262,11 +276,14 @@ class RefundDesk:
                     payment, decision.payment, call=call, refund=refund_summary(decision.refund)
                 )
                 rows.append(_changed_row(decision, payload))
+                frozen += of_payment(payment, decision.payment)
+                frozen += of_refund(refund, decision.refund)
         if rows:
             columns = (list(column) for column in zip(*rows, strict=True))
             written = await connection.fetch(SQL["settle_refunds"], *columns, self._actor)
             if len(written) != len(rows):
                 raise asyncpg.SerializationError("a payment changed under its lock")
+            await write_reviews(connection, frozen)
         await self._plan(connection, decided, now)
 
     async def _plan(
@@ -293,19 +310,20 @@ class RefundDesk:
             )
             leases = {row["refund_id"]: row["lease"] for row in rows}
         # Whoever has had the lease since may have sent it: then the window of its key has begun.
-        unopened = [
-            item.refund
+        windows = [
+            decision.refund
             for item, decision in decided
-            if item.refund.opened_at is not None
-            and decision.refund.opened_at is None
+            if item.refund.opened_at != decision.refund.opened_at
             and leases.get(item.refund.refund_id) == item.lease
         ]
-        if unopened:
-            await connection.execute(
-                SQL["unopen_refunds"],
-                [refund.legal_entity_id for refund in unopened],
-                [refund.refund_id for refund in unopened],
-            )
+        for is_anew, statement, more in (
+            (False, "unopen_refunds", ()),
+            (True, "reopen_refunds", (now,)),
+        ):
+            some = [refund for refund in windows if (refund.opened_at is not None) == is_anew]
+            if some:
+                ids = [one.legal_entity_id for one in some], [one.refund_id for one in some]
+                await connection.execute(SQL[statement], *ids, *more)
         over = [item.refund for item, decision in decided if isinstance(decision.effect, Rest)]
         if over:
             await connection.execute(
@@ -328,6 +346,27 @@ class RefundDesk:
             )
 
 
+async def _claimed_since(connection: Connection, wave: Sequence[_Settlement]) -> set[UUID]:
+    """Of those that were refused at their first send, what somebody else may have sent since.
+
+    Asked under the locks of their payments: who sends one again has held that lock before it, for
+    the look, and after its claim.
+    """
+    refused = [
+        item for item in wave if item.answered.first and isinstance(item.answered.answer, Refused)
+    ]
+    if not refused:
+        return set()
+    rows = await connection.fetch(
+        SQL["leases_of_refunds"],
+        [item.refund.legal_entity_id for item in refused],
+        [item.refund.refund_id for item in refused],
+    )
+    leases = {row["refund_id"]: row["lease"] for row in rows}
+    ids = {item.refund.refund_id: item.lease for item in refused}
+    return {refund_id for refund_id, lease in ids.items() if leases.get(refund_id) != lease}
+
+
 def _changed_row(decision: RefundDecision, payload: bytes) -> tuple[Any, ...]:
     """One row of the statement `settle_refunds`."""
     payment, refund = decision.payment, decision.refund
@@ -337,6 +376,7 @@ def _changed_row(decision: RefundDecision, payload: bytes) -> tuple[Any, ...]:
         payment.version,
         payment.refunding_minor,
         payment.refunded_minor,
+        payment.withheld_minor,
         payment.review,
         payment.updated_at,
         decision.kind,

@@ -6,12 +6,10 @@ sent is only sent again under that key, within SAME_KEY_WINDOW of its opening. I
 succeeded, so it is looked at again for a month; the payment's sums go down then.
 """
 
-import hashlib
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal, assert_never
 from uuid import UUID
 
-import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -28,6 +26,7 @@ from strongroom.payments.states import (
     Schedule,
     Send,
     Unknown,
+    digest_of,
 )
 
 RefundStatus = Literal["processing", "pending", "succeeded", "failed", "outcome_unknown"]
@@ -55,7 +54,8 @@ LOOKS_AFTER_SUCCESS: Final = tuple(
 class Refund(Struct, frozen=True, kw_only=True):
     """An amount that goes back to the customer, and its one attempt at the payment's gateway.
 
-    `opened_at` and `parameters` are committed before anything is sent.
+    `opened_at` and `parameters` are committed before anything is sent. `metadata` stands here
+    only in rows from before it was sealed (texts.py).
     """
 
     legal_entity_id: UUID
@@ -83,8 +83,7 @@ class Refund(Struct, frozen=True, kw_only=True):
 
         Opening leaves no event, so what it writes is not covered.
         """
-        known = replace(self, opened_at=None, parameters=None)
-        return hashlib.sha256(msgspec.json.encode(known, order="deterministic")).digest()
+        return digest_of(replace(self, opened_at=None, parameters=None))
 
 
 class Refunded(Struct, frozen=True):
@@ -98,7 +97,7 @@ class Refunded(Struct, frozen=True):
 
 
 class Refused(Struct, frozen=True):
-    """The gateway did not take the refund, and no money went back."""
+    """The gateway did not take what was asked: no money went back, and nothing was reported."""
 
     why: str
 
@@ -107,13 +106,24 @@ class Absent(Struct, frozen=True):
     """The gateway shows no such refund. That proves nothing while one may be on its way."""
 
 
-RefundAnswer = Refunded | Refused | Absent | NotSent | Unknown | Mismatched
+class NoneYet(Struct, frozen=True):
+    """There is none, and there can be none before the charge has settled."""
+
+
+class Several(Struct, frozen=True):
+    """The gateway shows more than one refund that bears our reference."""
+
+    count: int
+
+
+RefundAnswer = Refunded | Refused | Absent | NoneYet | Several | NotSent | Unknown | Mismatched
 
 
 class RefundAnswered(Struct, frozen=True):
     """A gateway answered for a refund: to a send or a look; perhaps late.
 
-    `first`: it was the first send ever of this refund, by the claim that opened it.
+    `first`: it was the first send ever of this refund, by the claim that opened it, and nobody has
+    claimed it since.
     """
 
     answer: RefundAnswer
@@ -185,11 +195,13 @@ def refund_answered(
             return _refunded(payment, refund, answer, answered, now)
         case Mismatched():
             return _freeze(payment, refund, "amount_mismatch", now)
-        case Refused() | Absent() if not open_still:
+        case Several():
+            return _freeze(payment, refund, "several_refunds", now)
+        case Refused() | Absent() | NoneYet() if not open_still:
             return _again(payment, refund, answered, now)
         case Refused():
             return _refused(payment, refund, answer, answered, now)
-        case Absent():
+        case Absent() | NoneYet():
             return _absent(payment, refund, answered, now)
         case NotSent():
             return _not_sent(payment, refund, answered, now)
@@ -222,6 +234,8 @@ def _refused(
     """Refused for good, unless an earlier send of it may still arrive: then a look decides."""
     if answered.first and refund.status == "processing":
         return _moved(payment, refund, "failed", answer.why, now, None)
+    if answered.asked == "look" and refund.status_reason == REFUSED:
+        return _refused_still(payment, refund, answer.why, now)
     return _changed(
         payment,
         refund,
@@ -230,6 +244,14 @@ def _refused(
         status="outcome_unknown",
         status_reason=REFUSED,
     )
+
+
+def _refused_still(payment: Payment, refund: Refund, why: str, now: datetime) -> RefundDecision:
+    """A look after it was refused brought nothing else: it ends once nothing can be under way."""
+    over = refund.updated_at + UNDER_WAY_AFTER
+    if now < over:
+        return RefundDecision(payment, refund, Schedule(over))
+    return _moved(payment, refund, "failed", why, now, None)
 
 
 def _refunded(
@@ -249,7 +271,7 @@ def _refunded_after_failed(
     payment: Payment, refund: Refund, answer: Refunded, now: datetime
 ) -> RefundDecision:
     """It was given up as refused, and money went back all the same: the sums have to say so."""
-    if payment.refundable_minor >= refund.amount_minor:
+    if payment.left_minor >= refund.amount_minor:
         payment = replace(payment, refunding_minor=payment.refunding_minor + refund.amount_minor)
         refund = replace(refund, status="outcome_unknown")
         moved = _moved(payment, refund, answer.status, answer.why, now, answer.object_id)
@@ -266,12 +288,14 @@ def _absent(
     payment: Payment, refund: Refund, answered: RefundAnswered, now: datetime
 ) -> RefundDecision:
     """Not there, which proves nothing; under its own key it can be sent again for a while."""
-    if refund.status_reason == REFUSED and now - refund.updated_at >= UNDER_WAY_AFTER:
-        return _moved(payment, refund, "failed", "refused_by_gateway", now, None)
     if refund.status_reason == REFUSED:
-        return RefundDecision(payment, refund, Schedule(refund.updated_at + UNDER_WAY_AFTER))
+        return _refused_still(payment, refund, "refused_by_gateway", now)
+    if isinstance(answered.answer, NoneYet):
+        # What was sent before has come to nothing, so the window of its key begins anew.
+        return _again(payment, replace(refund, opened_at=now), answered, now)
     if refund.opened_at is None or now - refund.opened_at >= SAME_KEY_WINDOW:
-        return _freeze(payment, refund, NOT_FOUND, now)
+        # Its job stays as long as what was sent can still be heard of: it goes on with it then.
+        return _freeze(payment, refund, NOT_FOUND, now, Schedule(now + UNDER_WAY_AFTER))
     if answered.asked == "look":
         return RefundDecision(payment, refund, Send())
     return _again(payment, refund, answered, now)
@@ -301,7 +325,8 @@ def _moved(
             refunded = refunded if reserved else refunded - amount
             effect = Rest()
     return RefundDecision(
-        payment.changed(now, refunding_minor=refunding, refunded_minor=refunded),
+        # What comes free is kept where a bank has a claim to it.
+        payment.changed(now, refunding_minor=refunding, refunded_minor=refunded).withholding(),
         replace(
             refund,
             status=status,
@@ -315,12 +340,17 @@ def _moved(
     )
 
 
-def _freeze(payment: Payment, refund: Refund, review: str, now: datetime) -> RefundDecision:
+def _freeze(
+    payment: Payment,
+    refund: Refund,
+    review: str,
+    now: datetime,
+    effect: RefundEffect | None = None,
+) -> RefundDecision:
     """The amount stays reserved until a person has looked, unless it was given back before."""
-    if refund.status in ("succeeded", "failed"):
-        return _changed(payment, refund, Rest(), now, kind="refund.frozen", review=review)
+    status = refund.status if refund.status in ("succeeded", "failed") else "outcome_unknown"
     return _changed(
-        payment, refund, Rest(), now, kind="refund.frozen", status="outcome_unknown", review=review
+        payment, refund, effect or Rest(), now, kind="refund.frozen", status=status, review=review
     )
 
 

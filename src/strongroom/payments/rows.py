@@ -1,14 +1,30 @@
 """Between database rows and the values that `decide` works on."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 from uuid import UUID
 
 import msgspec
 
+from strongroom.errors import InvariantBroken
 from strongroom.ids import BUCKETS, bucket_of
 from strongroom.payments.refunds import Refund
-from strongroom.payments.states import Attempt, Payment
+from strongroom.payments.states import ROW_FORMAT, Attempt, Payment, digest_of
+from strongroom.payments.ways import Refusal, Way
+
+_SINCE_FORMAT_2: Final = frozenset(
+    {"capture", "capture_minor", "capture_before", "refunding_minor", "refunded_minor"}
+)
+_SINCE_FORMAT_3: Final = frozenset({"disputed_minor", "withheld_minor"})
+_SINCE_FORMAT_4: Final = frozenset({"ways", "decline"})
+_LATER: Final = {
+    1: _SINCE_FORMAT_2 | _SINCE_FORMAT_3 | _SINCE_FORMAT_4,
+    2: _SINCE_FORMAT_3 | _SINCE_FORMAT_4,
+    3: _SINCE_FORMAT_4,
+}
+"""By row format, the fields that came after it."""
+_ways: Final = msgspec.json.Decoder(tuple[Way, ...])
+_refusal: Final = msgspec.json.Decoder(Refusal)
 
 
 class Row(Protocol):
@@ -44,7 +60,11 @@ def payment_of(row: Row) -> Payment:
         capture_before=row["capture_before"],
         refunding_minor=row["refunding_minor"],
         refunded_minor=row["refunded_minor"],
+        disputed_minor=row["disputed_minor"],
+        withheld_minor=row["withheld_minor"],
         attempt_no=row["attempt_no"],
+        ways=() if row["ways"] is None else _ways.decode(row["ways"]),
+        decline=None if row["decline"] is None else _refusal.decode(row["decline"]),
         closing=row["closing"],
         closing_reason=row["closing_reason"],
         next_action=None if next_action is None else msgspec.json.decode(next_action),
@@ -54,6 +74,24 @@ def payment_of(row: Row) -> Payment:
         created_at=row["created_at"],
         updated_at=row["updated_at"],
     )
+
+
+def digest_in_format(payment: Payment, row_format: int) -> bytes:
+    """The digest of the payment's row as the version computed it that wrote the event.
+
+    Raises InvariantBroken for a format that this version does not know.
+    """
+    if row_format == ROW_FORMAT:
+        return payment.row_digest()
+    if row_format not in _LATER:
+        raise InvariantBroken(f"row format {row_format}")
+    known = {
+        name: getattr(payment, name)
+        for name in payment.__struct_fields__
+        if name not in _LATER[row_format]
+    }
+    older = msgspec.defstruct("PaymentOfOlderFormat", [(name, Any) for name in known])(**known)
+    return digest_of(older)
 
 
 def attempt_of(row: Row) -> Attempt:

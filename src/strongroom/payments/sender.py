@@ -1,7 +1,7 @@
 """Phase two for payments: calls gateways, with no transaction open, and hands on the answers."""
 
 from collections.abc import Awaitable, Mapping, Sequence
-from typing import Literal
+from typing import Final, Literal
 from uuid import UUID
 
 from msgspec.structs import replace
@@ -10,7 +10,8 @@ from strongroom.errors import InvariantBroken
 from strongroom.gateways.accounts import Accounts
 from strongroom.gateways.port import Account, Asking, Gateway, Prepared
 from strongroom.ids import Prefix
-from strongroom.payments.engine import Claimed, Engine
+from strongroom.payments.claims import Claimed
+from strongroom.payments.engine import Engine
 from strongroom.payments.states import (
     Answer,
     Answered,
@@ -24,6 +25,7 @@ from strongroom.payments.states import (
     Payment,
     Send,
     Unknown,
+    Withheld,
 )
 from strongroom.work.calls import Calls
 
@@ -62,7 +64,7 @@ class Sender:
         payment, attempt = claimed.payment, claimed.attempt
         effect: object = claimed.effect
         account = await self._accounts.get(payment.legal_entity_id, attempt.gateway_account_id)
-        gateway = self._gateways[attempt.gateway]
+        gateway, first = self._gateways[attempt.gateway], claimed.fresh
         while isinstance(effect, AtGateway):
             if not self._calls.has_time(lease_ends):
                 return
@@ -70,12 +72,15 @@ class Sender:
                 prepared = await self._prepare(claimed, account, gateway)
                 if prepared is None:
                     return
-                attempt = prepared
+                attempt, first = prepared, True
                 continue
             if isinstance(effect, Send) and self._calls.clock.now() >= payment.not_after:
-                answered = self._too_late(attempt, claimed.tries)
+                answered = self._too_late(attempt, claimed.tries, first=first)
             else:
-                answered = await self._call(effect, account, gateway, payment, attempt, claimed)
+                answered = await self._call(
+                    effect, account, gateway, payment, attempt, claimed, first=first
+                )
+            first = False
             committed = await self._engine.settle(payment, answered, claimed.lease)
             payment, effect = committed.payment, committed.effect
 
@@ -84,9 +89,16 @@ class Sender:
     ) -> Attempt | None:
         """The attempt with its committed object id, or None when it is not to be sent now."""
         attempt = claimed.attempt
-        answer, call = await self._calls.listen(
-            gateway.prepare(account, attempt), NotSent("no_answer"), "create"
-        )
+        place = self._calls.lines.take(account, "prepare")
+        answer: Prepared | Answer
+        if isinstance(place, str):
+            answer, call = Withheld(place, first=True), self._not_made("create", place)
+        else:
+            with place:
+                answer, call = await self._calls.listen(
+                    gateway.prepare(account, attempt), NotSent("no_answer"), "create"
+                )
+                place.answered(answer)
         if isinstance(answer, Prepared):
             if await self._engine.commit_object_id(claimed, answer.object_id, call):
                 return replace(attempt, gateway_object_id=answer.object_id)
@@ -98,16 +110,13 @@ class Sender:
         )
         return None
 
-    def _too_late(self, attempt: Attempt, tries: int) -> Answered:
+    def _too_late(self, attempt: Attempt, tries: int, *, first: bool) -> Answered:
         """The time to send has passed while the gateway's object was made: nothing is sent."""
-        call = Call(
-            operation="send",
-            started_at=self._calls.clock.now(),
-            duration_ms=0.0,
-            outcome="not_sent_in_time",
-        )
+        call = self._not_made("send", "not_sent_in_time")
         answer = NotSent("not_sent_in_time")
-        return Answered(attempt=attempt, answer=answer, call=call, asked="send", tries=tries)
+        return Answered(
+            attempt=attempt, answer=answer, call=call, asked="send", tries=tries, first=first
+        )
 
     async def _call(
         self,
@@ -117,9 +126,10 @@ class Sender:
         payment: Payment,
         attempt: Attempt,
         claimed: Claimed,
+        *,
+        first: bool,
     ) -> Answered:
-        tries, lease = claimed.tries, claimed.lease
-        asked, request = _ask(effect, account, gateway, payment, attempt)
+        tries, lease, asked = claimed.tries, claimed.lease, _OPERATIONS[type(effect)]
 
         def answered(answer: Answer, call: Call) -> Answered:
             return Answered(
@@ -129,26 +139,46 @@ class Sender:
                 asked=asked,
                 tries=tries,
                 capture_minor=payment.capture_minor,
+                first=first and asked == "send",
             )
 
         def late(answer: Answer, call: Call) -> Awaitable[object]:
             return self._engine.settle(payment, answered(answer, call), lease)
 
-        answer, call = await self._calls.listen(request, Unknown("no_answer"), asked, late)
+        place = self._calls.lines.take(account, asked)
+        if isinstance(place, str):
+            return answered(Withheld(place, first=first), self._not_made(asked, place))
+        with place:
+            request = _ask(effect, account, gateway, payment, attempt)
+            answer, call = await self._calls.listen(request, Unknown("no_answer"), asked, late)
+            place.answered(answer)
         return answered(answer, call)
+
+    def _not_made(self, operation: str, why: str) -> Call:
+        """A call that was not made, for `explain`."""
+        now = self._calls.clock.now()
+        return Call(operation=operation, started_at=now, duration_ms=0.0, outcome=why)
+
+
+_OPERATIONS: Final[Mapping[type[AtGateway], Literal["send", "look", "cancel", "capture"]]] = {
+    Send: "send",
+    Look: "look",
+    CancelObject: "cancel",
+    CaptureHold: "capture",
+}
 
 
 def _ask(
     effect: AtGateway, account: Account, gateway: Gateway, payment: Payment, attempt: Attempt
-) -> tuple[Literal["send", "look", "cancel", "capture"], Asking[Answer]]:
+) -> Asking[Answer]:
     match effect:
         case Send():
-            return "send", gateway.send(account, attempt)
+            return gateway.send(account, attempt)
         case Look():
-            return "look", gateway.look(account, attempt)
+            return gateway.look(account, attempt)
         case CancelObject():
-            return "cancel", gateway.cancel(account, attempt)
+            return gateway.cancel(account, attempt)
         case CaptureHold():
             if payment.capture_minor is None:
                 raise InvariantBroken("a capture without an amount")
-            return "capture", gateway.capture(account, attempt, payment.capture_minor)
+            return gateway.capture(account, attempt, payment.capture_minor)

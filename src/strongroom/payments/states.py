@@ -12,6 +12,9 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from strongroom.payments.ways import DeclineClass as DeclineClass  # noqa: PLC0414
+from strongroom.payments.ways import Refusal, Retry, Route, Way
+
 Status = Literal[
     "requires_payment_method",
     "processing",
@@ -31,31 +34,19 @@ Closing = Literal["failed", "canceled", "new_attempt"]
 AttemptState = Literal[
     "open", "action_required", "unknown", "approved", "declined", "canceled", "not_sent"
 ]
-DeclineClass = Literal[
-    "insufficient_funds",
-    "limit_exceeded",
-    "generic_decline",
-    "try_again",
-    "authentication_required",
-    "authentication_failed",
-    "expired_card",
-    "invalid_card",
-    "incorrect_cvc",
-    "avs_mismatch",
-    "lost_stolen",
-    "fraud",
-    "not_permitted",
-    "revoked",
-    "call_issuer",
-    "duplicate",
-    "config_error",
-    "invalid_instrument",
-]
-
 FINAL: Final[frozenset[Status]] = frozenset({"succeeded", "failed", "canceled"})
 """Nothing is sent any more to take money for a payment that stands here."""
-ROW_FORMAT: Final = 2
-"""What `row_digest` covers; 1 was without captures and refunds."""
+ROW_FORMAT: Final = 4
+"""What `row_digest` covers; 1 was without captures and refunds, 2 also without disputes, 3 without
+ways and declines."""
+
+
+def digest_of(row: Struct) -> bytes:
+    """SHA-256 over a row's canonical JSON, salt included: 32 bytes.
+
+    Equal rows give equal digests; the salt keeps short texts from being guessed.
+    """
+    return hashlib.sha256(msgspec.json.encode(row, order="deterministic")).digest()
 
 
 class Payment(Struct, frozen=True, kw_only=True):
@@ -65,10 +56,14 @@ class Payment(Struct, frozen=True, kw_only=True):
     `closing` is set while a gateway object is being canceled; the status is then `processing`.
     `capture_minor` is what the caller asked to capture of a hold, which lasts to `capture_before`.
     `refunding_minor` is reserved by refunds that are under way or unknown, `refunded_minor` is what
-    was given back; both together are at most `captured_minor`.
+    was given back; both together are at most `captured_minor`. `disputed_minor` is what banks have
+    taken of it or hold; `withheld_minor` as much of that as is left, so that no refund takes it.
+    `description` and `metadata` stand here only in rows from before they were sealed (texts.py).
     `attempt_no` is the attempt that counts: it may be about to be opened, and those before it can
     take no money any more. `gateway_key_seed` comes from the caller's Idempotency-Key, so that a
     repeat of the request after a restored backup meets the same keys at the gateway.
+    `ways` are the accounts that it may go to when the present one is over, the best first, and
+    `decline` is the last one, as long as nothing was approved since.
     """
 
     legal_entity_id: UUID
@@ -88,6 +83,8 @@ class Payment(Struct, frozen=True, kw_only=True):
     gateway_account_id: UUID | None = None
     instrument_token: str | None = None
     attempt_no: int = 1
+    ways: tuple[Way, ...] = ()
+    decline: Refusal | None = None
     closing: Closing | None = None
     closing_reason: str | None = None
     next_action: dict[str, Any] | None = None
@@ -96,6 +93,8 @@ class Payment(Struct, frozen=True, kw_only=True):
     capture_before: datetime | None = None
     refunding_minor: int = 0
     refunded_minor: int = 0
+    disputed_minor: int = 0
+    withheld_minor: int = 0
     not_after: datetime
     gateway_key_seed: bytes
     digest_salt: bytes
@@ -105,22 +104,32 @@ class Payment(Struct, frozen=True, kw_only=True):
     @property
     def refundable_minor(self) -> int:
         """What a refund may still ask for."""
+        return self.left_minor - self.withheld_minor
+
+    @property
+    def left_minor(self) -> int:
+        """What was neither given back nor is on its way, whoever may have a claim to it."""
         return self.captured_minor - self.refunded_minor - self.refunding_minor
+
+    def withholding(self) -> "Payment":
+        """The payment, withholding of what is left as much as is disputed."""
+        return replace(self, withheld_minor=max(0, min(self.disputed_minor, self.left_minor)))
 
     def changed(self, now: datetime, **fields: object) -> "Payment":
         """The payment with these fields, one version on."""
         return replace(self, version=self.version + 1, updated_at=now, **fields)
 
     def row_digest(self) -> bytes:
-        """SHA-256 over the row's canonical JSON, salt included: 32 bytes.
-
-        Equal rows give equal digests; the salt keeps short texts from being guessed.
-        """
-        return hashlib.sha256(msgspec.json.encode(self, order="deterministic")).digest()
+        """Of the whole row."""
+        return digest_of(self)
 
 
 class Call(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One exchange with a gateway, for `explain`; holds no secret and no body."""
+    """One exchange with a gateway, for `explain`; holds no secret and no body.
+
+    `object_id` is the gateway's id of what it was about, where only the answer tells it: of an
+    attempt that is not staged it is committed with the answer.
+    """
 
     operation: str
     started_at: datetime
@@ -129,6 +138,7 @@ class Call(Struct, frozen=True, kw_only=True, omit_defaults=True):
     http_status: int | None = None
     gateway_request_id: str | None = None
     code: str | None = None
+    object_id: str | None = None
 
 
 class Attempt(Struct, frozen=True, kw_only=True):
@@ -158,10 +168,14 @@ class Attempt(Struct, frozen=True, kw_only=True):
 
 
 class Approved(Struct, frozen=True):
-    """Money was taken: `amount_minor` of `currency`, as the gateway says."""
+    """Money was taken: `amount_minor` of `currency`, as the gateway says.
+
+    Not `settled`: it may still fall through, and nobody will tell, so it is looked at again.
+    """
 
     amount_minor: int
     currency: str
+    settled: bool = True
 
 
 class Authorized(Struct, frozen=True):
@@ -173,11 +187,15 @@ class Authorized(Struct, frozen=True):
 
 
 class Declined(Struct, frozen=True):
-    """Certainly no money moved. `object_open`: the gateway's object could still take some."""
+    """Certainly no money moved. `object_open`: the gateway's object could still take some.
+
+    `retry` is what the gateway advises, above what the class says.
+    """
 
     decline: DeclineClass
     raw_code: str
     object_open: bool
+    retry: Retry | None = None
 
 
 class ActionRequired(Struct, frozen=True):
@@ -191,7 +209,12 @@ class Pending(Struct, frozen=True):
 
 
 class Canceled(Struct, frozen=True):
-    """The gateway's object is canceled for good: it can take no money any more."""
+    """The gateway's object is canceled for good: it can take no money any more.
+
+    `expired`: not by anybody, the time of its hold was over.
+    """
+
+    expired: bool = False
 
 
 class NotSent(Struct, frozen=True):
@@ -204,10 +227,21 @@ class NotSent(Struct, frozen=True):
     fresh_key: bool = False
 
 
+class Withheld(Struct, frozen=True):
+    """No call was made, by our own choice. `first`: none before it either that could move money."""
+
+    why: str
+    first: bool
+
+
 class Unknown(Struct, frozen=True):
     """Nobody can say whether money moved."""
 
     why: str
+
+
+class NotShown(Struct, frozen=True):
+    """The gateway shows nothing of it. That proves nothing while it may be on its way."""
 
 
 class Mismatched(Struct, frozen=True):
@@ -225,7 +259,9 @@ Answer = (
     | Pending
     | Canceled
     | NotSent
+    | Withheld
     | Unknown
+    | NotShown
     | Mismatched
 )
 
@@ -240,6 +276,9 @@ class InstrumentBrought(Struct, frozen=True):
     gateway_account_id: UUID
     token: str
     return_url: str | None
+    ways: tuple[Way, ...] = ()
+    route: Route | None = None
+    """Why it goes there, for `explain`."""
 
 
 class CustomerReturned(Struct, frozen=True):
@@ -257,13 +296,21 @@ class CancelAsked(Struct, frozen=True):
 
 
 class Due(Struct, frozen=True):
-    """The payment's time has come: what is to be done now? `attempt` is the newest one."""
+    """The payment's time has come: what is to be done now? `attempt` is the newest one.
+
+    `resting`: nothing new is sent to its gateway account for now; `tries` counts the claims.
+    """
 
     attempt: Attempt | None
+    resting: bool = False
+    tries: int = 0
 
 
 class Answered(Struct, frozen=True):
-    """A gateway answered for an attempt, perhaps late. `capture_minor` was to be captured."""
+    """A gateway answered for an attempt, perhaps late. `capture_minor` was to be captured.
+
+    `first`: it was the first send ever of this attempt, by the claim that opened it.
+    """
 
     attempt: Attempt
     answer: Answer
@@ -271,6 +318,7 @@ class Answered(Struct, frozen=True):
     asked: Literal["send", "look", "cancel", "capture"]
     tries: int
     capture_minor: int | None = None
+    first: bool = False
 
 
 Command = InstrumentBrought | CustomerReturned | CaptureAsked | CancelAsked

@@ -41,7 +41,7 @@ class QueueFull(Exception):
 
 
 class OutcomeOfCommitUnknown(Exception):
-    """The database stopped answering, and running the batch again did not succeed in time."""
+    """Running the batch again, and at last this item alone, did not succeed in time."""
 
 
 class Refused(Exception):
@@ -217,6 +217,9 @@ class Batcher(Generic[Item, Result]):
                 refused = Refused()
                 refused.__cause__ = fault
                 _fail(batch, refused)
+            elif isinstance(fault, SERIALIZATION_FAILURES):
+                log.warning("item_contended", **described(fault))
+                _fail(batch, OutcomeOfCommitUnknown())
             else:
                 log.error("item_failed", **described(fault))
                 _fail(batch, fault)
@@ -229,7 +232,10 @@ class Batcher(Generic[Item, Result]):
         return ()
 
     async def _flush_surely(self, items: Sequence[Item], until: float) -> Sequence[Result]:
-        """Runs the batch, again after a serialization failure or a database out of reach."""
+        """Runs the batch, again after a serialization failure or a database out of reach.
+
+        Raises the failure where it never gets through: then one item may be at fault.
+        """
         serialization_failures = 0
         wait = RERUN_WAIT_SECONDS
         while True:
@@ -239,7 +245,7 @@ class Batcher(Generic[Item, Result]):
             except SERIALIZATION_FAILURES:
                 serialization_failures += 1
                 if serialization_failures > SERIALIZATION_RETRIES_MAX:
-                    raise OutcomeOfCommitUnknown from None
+                    raise
                 await asyncio.sleep(random.uniform(0, 0.01) * serialization_failures)  # noqa: S311
             except UNREACHABLE as error:
                 if isinstance(error, (*DATA_FAULTS, *HELD_UP)):

@@ -10,6 +10,7 @@ import structlog
 
 from strongroom.clock import Clock, monotonic_seconds
 from strongroom.errors import described
+from strongroom.gateways.lines import Lines
 from strongroom.payments.states import Call
 from strongroom.work.deadlines import Deadlines
 
@@ -25,10 +26,14 @@ log = structlog.get_logger()
 
 
 class Calls:
-    """What one worker asks of gateways; all its calls have the same deadline."""
+    """What one worker asks of gateways; all its calls have the same deadline.
 
-    def __init__(self, clock: Clock, deadline: timedelta) -> None:
+    Who calls takes a place on one of `lines` first.
+    """
+
+    def __init__(self, clock: Clock, deadline: timedelta, lines: Lines | None = None) -> None:
         self.clock = clock
+        self.lines = Lines() if lines is None else lines
         self._deadline_seconds = deadline.total_seconds()
         self._deadlines = Deadlines()
         self._late: set[asyncio.Task[None]] = set()
@@ -37,6 +42,11 @@ class Calls:
     def start(self) -> None:
         """Starts the watch over deadlines in the running loop."""
         self._deadlines.start()
+
+    @property
+    def lease(self) -> timedelta:
+        """How long a lease has to be for the calls that are made under it."""
+        return timedelta(seconds=self._deadline_seconds) * LEASE_OVER_DEADLINE
 
     def lease_ends(self) -> float:
         """When a lease that begins now will end, on the clock of monotonic_seconds."""

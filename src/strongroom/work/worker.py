@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 from uuid import UUID
 
 import structlog
@@ -151,3 +151,10 @@ class Worker(Generic[Item]):
         if error is not None:
             # The lease lapses by itself and the item is looked at again.
             log.error("advance_failed", **described(error))
+
+
+async def run_all(workers: Sequence[Worker[Any]]) -> None:
+    """All of them; when one breaks, the process ends and is started anew."""
+    async with asyncio.TaskGroup() as group:
+        for worker in workers:
+            group.create_task(worker.run())
