@@ -20,6 +20,9 @@ import structlog
 from strongroom.errors import described
 from strongroom.telemetry import logs
 from strongroom.telemetry.request_ids import CURRENT
+from strongroom.vault.cards import BLOT, holds_card_number
+from strongroom.vault.secret import Secret
+from tests.unit.disguises import DISGUISES, Draw, beside, card_number
 
 CANARY = "canary-7b1f"
 CARD = "4242424242424242"
@@ -102,7 +105,39 @@ def test_what_looks_like_a_card_number_is_blotted_out(lines, text):
     log().info("batch_written", reason=text)
     told = json.dumps(one(lines)["reason"], ensure_ascii=False)
     assert not re.search(r"\d(\D{0,3}\d){12}", told)
-    assert logs.BLOT in told or "xxx" in told
+    assert BLOT in told or "xxx" in told
+
+
+@pytest.mark.parametrize("disguise", DISGUISES)
+def test_a_disguised_card_number_is_in_no_value_key_or_event(lines, disguise):
+    draw = Draw(disguise)
+    for _ in range(50):
+        text = DISGUISES[disguise](card_number(draw), draw)
+        log().info(f"paid_with_{text}", reason=beside(text, draw), where=[text], **{text: 1})
+        log().info("batch_written", level=text, logger=("x", text))
+    for line in lines():
+        assert not holds_card_number(json.dumps(line).encode())
+        assert BLOT in str(line)
+        assert line["event"] in ("unnamed", "batch_written")
+
+
+def test_a_card_number_cannot_be_an_event(lines):
+    log().info(f"card_{CARD}")
+    log().info("card_4242_4242_4242_4242")
+    assert [line["event"] for line in lines()] == ["unnamed"] * 2
+    assert not any(CARD in event for event, _ in logs.TALLY.lines)
+
+
+@pytest.mark.parametrize("value", [Secret(CANARY), [Secret(CANARY)], ("a", Secret(CANARY))])
+def test_a_secret_is_left_out_and_counted(lines, value):
+    before = logs.TALLY.keys_dropped
+    log().warning("claim_failed", reason=value, error="OSError")
+    line = one(lines)
+    assert "reason" not in line
+    assert "secret" not in json.dumps(line).lower()
+    assert CANARY not in json.dumps(line)
+    assert (line["error"], line["keys_dropped"]) == ("OSError", 1)
+    assert logs.TALLY.keys_dropped == before + 1
 
 
 def test_values_are_short_and_flat(lines):

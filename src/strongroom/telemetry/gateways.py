@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol, TypeVar
 
 from strongroom.clock import monotonic_seconds
-from strongroom.gateways.port import Account, Asking, Gateway, Prepared
+from strongroom.gateways.port import Account, Asking, Gateway, MerchantAccount, Prepared
 from strongroom.payments.refunds import Refund, RefundAnswer
 from strongroom.payments.states import Answer, Attempt, Call, Payment
 
@@ -40,13 +40,15 @@ class WatchedGateway:
         self._name = name
         self._gateway = gateway
         self._observer = observer
-        self.staged = gateway.staged
+        self.staged, self.per_currency = gateway.staged, gateway.per_currency
         self._in_flight = 0
         observer.watch("strongroom_gateway_calls_in_flight", name, lambda: self._in_flight)
 
-    def parameters(self, payment: Payment) -> Mapping[str, Any]:
+    def parameters(
+        self, payment: Payment, merchant_account: MerchantAccount | None, *, saves: bool = False
+    ) -> Mapping[str, Any]:
         """As the gateway's."""
-        return self._gateway.parameters(payment)
+        return self._gateway.parameters(payment, merchant_account, saves=saves)
 
     def prepare(self, account: Account, attempt: Attempt) -> Asking[Prepared | Answer]:
         """As the gateway's."""

@@ -1,8 +1,9 @@
 """Logs: JSON lines that hold nothing but keys of an allow-list, with bounded values.
 
-A key that is not on the list is dropped and counted. Of an exception only its type and its place
-are told: messages of the database's driver hold rows, those of a gateway what it was sent. Runs of
-digits as long as a card number are blotted out wherever they stand.
+A key that is not on the list is dropped and counted, and so is one whose value is a secret. Of an
+exception only its type and its place are told: messages of the database's driver hold rows, those
+of a gateway what it was sent. Runs of digits as long as a card number are blotted out wherever they
+stand, and card numbers in any disguise that vault/cards.py knows.
 """
 
 import logging
@@ -18,10 +19,12 @@ import structlog
 
 from strongroom.errors import described
 from strongroom.telemetry.request_ids import current_request_id
+from strongroom.vault.cards import BLOT, blotted, holds_card_number
+from strongroom.vault.secret import Secret
 
 KEYS: Final = frozenset(
-    "batch error gateway host ids items level logger milliseconds mode port reason sessions table "
-    "where".split()
+    "batch error gateway host ids items level logger milliseconds mode operation port reason "
+    "sessions table where".split()
 )
 """What a line may say, beside its event, level and time and the request that it belongs to."""
 TEXT_CHARACTERS_MAX: Final = 200
@@ -33,8 +36,6 @@ NUMBER_MAX: Final = 10**12
 EVENTS_COUNTED_MAX: Final = 200
 
 _EVENT: Final = re.compile(r"[a-z][a-z0-9_]{0,59}")
-_LONG_DIGITS: Final = re.compile(r"\d(?:[ ._/\-]{0,3}\d){12,}")
-BLOT: Final = "[digits]"
 
 _log = structlog.get_logger()
 
@@ -63,8 +64,8 @@ TALLY: Final = Tally()
 def allow_listed(_logger: object, level: str, line: Line) -> Line:
     """A structlog processor: what of a line may be written, and nothing else."""
     event = line.pop("event", None)
-    named = event if isinstance(event, str) and _EVENT.fullmatch(event) else "unnamed"
-    allowed: Line = {"event": named, "level": line.pop("level", level)}
+    named = event if isinstance(event, str) and _is_name(event) else "unnamed"
+    allowed: Line = {"event": named, "level": bounded(line.pop("level", level))}
     request_id = current_request_id()
     if request_id is not None:
         allowed["request_id"] = request_id
@@ -73,7 +74,7 @@ def allow_listed(_logger: object, level: str, line: Line) -> Line:
         line.update(described(exception))
     dropped = 0
     for key, value in line.items():
-        if key in KEYS:
+        if key in KEYS and not holds_secret(value):
             allowed[key] = bounded(value)
         else:
             dropped += 1
@@ -81,6 +82,13 @@ def allow_listed(_logger: object, level: str, line: Line) -> Line:
         allowed["keys_dropped"] = dropped
     TALLY.count(named, str(allowed["level"]), dropped)
     return allowed
+
+
+def holds_secret(value: object) -> bool:
+    """Whether a value is a secret, or a list with one in it: then nothing of it is written."""
+    if isinstance(value, list | tuple):
+        return any(isinstance(item, Secret) for item in value)
+    return isinstance(value, Secret)
 
 
 def bounded(value: object) -> object:
@@ -108,7 +116,11 @@ def bounded(value: object) -> object:
 
 def _bounded_text(text: str) -> str:
     # Cut after the blotting: half a card number is no longer found, but still half of one.
-    return _LONG_DIGITS.sub(BLOT, text[:TEXT_CHARACTERS_READ])[:TEXT_CHARACTERS_MAX]
+    return blotted(text[:TEXT_CHARACTERS_READ])[:TEXT_CHARACTERS_MAX]
+
+
+def _is_name(event: str) -> bool:
+    return _EVENT.fullmatch(event) is not None and not holds_card_number(event.encode())
 
 
 def _type_of(value: object) -> str:

@@ -27,7 +27,13 @@ ITEMS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 BATCH_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
 CALL_SECONDS: Final = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0)
 CODES_MAX: Final = 200
-AT_ZERO: Final = (("set_aside", "error"), ("late_answer_not_heard", "warning"))
+AT_ZERO: Final = (
+    ("set_aside", "error"),
+    ("late_answer_not_heard", "warning"),
+    ("webhook_mismatched", "warning"),
+    ("webhook_id_reused", "warning"),
+    ("ghost_charges", "warning"),
+)
 """Lines that an alert waits for are counted from 0: what appears at 1 shows no increase."""
 DATABASE_LOST: Final = frozenset(
     {
@@ -39,6 +45,10 @@ DATABASE_LOST: Final = frozenset(
         ("retention_failed", "warning"),
         ("waiting_for_database", "warning"),
         ("waiting_look_failed", "warning"),
+        ("hints_not_read", "warning"),
+        ("sweep_failed", "warning"),
+        ("fetch_failed", "warning"),
+        ("webhooks_not_followed", "warning"),
     }
 )
 """Log lines that say that the database did not answer. `claim_failed` as an error is a bug."""
@@ -86,7 +96,14 @@ class Metrics:
             ["lane"],
             registry=registry,
         )
+        self.webhooks = Counter(
+            "strongroom_webhooks_received",
+            "Genuine webhooks: what they are about, and whether they came for the first time.",
+            ["gateway", "lane", "stored"],
+            registry=registry,
+        )
         self._make_gateway_metrics(registry)
+        self._make_line_metrics(registry)
 
     def _make_gateway_metrics(self, registry: CollectorRegistry) -> None:
         self.authorizations = Counter(
@@ -119,6 +136,20 @@ class Metrics:
         self.late_answers = Counter(
             "strongroom_gateway_late_answers",
             "Answers that came after the deadline of their call.",
+            ["gateway", "operation"],
+            registry=registry,
+        )
+
+    def _make_line_metrics(self, registry: CollectorRegistry) -> None:
+        self.withheld = Counter(
+            "strongroom_calls_withheld",
+            "Calls to gateways that were not made: a line rests, or the account has its share.",
+            ["gateway", "operation", "why"],
+            registry=registry,
+        )
+        self.resting = Gauge(
+            "strongroom_lines_resting",
+            "Lines (an operation at an account) whose breaker is not closed.",
             ["gateway", "operation"],
             registry=registry,
         )

@@ -1,11 +1,11 @@
 """Gauges that need the database: what is open, since when, and what is overdue.
 
 Read by the worker from `jobs`, which holds a row for each payment that something is still to be
-done for, and from there by key; payments are never walked through. Of each bucket the jobs due
-first are looked at, so that a large backlog costs no more than a small one.
+done for, and from there by key; and from `reviews`, for what only a person can go on with. Payments
+are never walked through. Of each bucket the jobs due first are looked at, so that a large backlog
+costs no more than a small one.
 """
 
-import asyncio
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Final, NamedTuple
@@ -14,14 +14,14 @@ import asyncpg
 import structlog
 from prometheus_client.core import GaugeMetricFamily, Metric
 
-from strongroom.clock import Clock, monotonic_seconds
-from strongroom.database import UNREACHABLE, begin, rollback, see, statements
+from strongroom.clock import Clock
+from strongroom.database import reading, see, statements
 from strongroom.payments.rows import job_buckets
+from strongroom.telemetry.readings import Readings
 
 SQL: Final = statements("strongroom.telemetry", "open_work.sql")
 READ_SECONDS: Final = 10.0
 """Between two readings; longer where a reading takes long."""
-SHARE_OF_TIME: Final = 0.02
 JOBS_OF_BUCKET_MAX: Final = 5000
 STALE_SECONDS: Final = 90.0
 """A reading that is older is not shown: no value is better than one that no longer holds."""
@@ -35,11 +35,15 @@ OPEN: Final = {
         "outcome_unknown",
     ),
     "refunds": ("processing", "pending", "outcome_unknown"),
+    "payment_methods": ("processing", "requires_action", "detaching"),
+    "taxes": ("asked", "unreported"),
 }
 """By lane, the states that something is still to be done in."""
 _STATEMENTS: Final = {
     "payments": ("jobs_due", "payments_at_work"),
     "refunds": ("refund_jobs_due", "refunds_at_work"),
+    "payment_methods": ("method_jobs_due", "methods_at_work"),
+    "taxes": ("tax_jobs_due", "taxes_at_work"),
 }
 
 log = structlog.get_logger()
@@ -53,37 +57,36 @@ class Lane(NamedTuple):
     late_seconds: float
     open: dict[str, tuple[int, float]]
     """By status, how many there are, and for how many seconds the oldest has stood there."""
+    under_review: int = 0
+    review_seconds: float = 0.0
+    """How many wait for a person, and for how many seconds the oldest does."""
 
 
-class OpenWork:
+class OpenWork(Readings):
     """Reads now and then; a collector of the library's."""
 
+    every_seconds = READ_SECONDS
+
     def __init__(self, pool: asyncpg.Pool, clock: Clock, buckets: Sequence[int]) -> None:
+        super().__init__()
         self._pool = pool
         self._clock = clock
         self._buckets = job_buckets(buckets)
         self._lanes: dict[str, Lane] = {}
-        self._read_at: float | None = None
-        self._task: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
-        """Starts to read in the running loop."""
-        self._task = asyncio.create_task(self._read_forever())
+    def _tell(self, error: str) -> None:
+        log.warning("open_work_not_read", error=error)
 
-    async def close(self) -> None:
-        """Stops."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-
-    async def read(self) -> None:
+    async def _take(self) -> None:
         """One reading of all lanes, each in a transaction of its own."""
-        self._lanes = {lane: await self._read_lane(lane) for lane in OPEN}
-        self._read_at = monotonic_seconds()
+        lanes = {lane: await self._read_lane(lane) for lane in OPEN}
+        for lane, (number, seconds) in (await self._read_reviews()).items():
+            lanes[lane] = lanes[lane]._replace(under_review=number, review_seconds=seconds)
+        self._lanes = lanes
 
     def collect(self) -> Iterator[Metric]:
         """The last reading; nothing when it is too old."""
-        if self._read_at is None or monotonic_seconds() - self._read_at > STALE_SECONDS:
+        if self.is_older_than(STALE_SECONDS):
             return
         yield from (
             self._family("strongroom_jobs_planned", "Jobs, due or not.", "planned"),
@@ -91,9 +94,17 @@ class OpenWork:
             self._family(
                 "strongroom_jobs_overdue_seconds", "Lateness of the job due first.", "late_seconds"
             ),
+            self._family(
+                "strongroom_under_review", "Frozen until a person has looked.", "under_review"
+            ),
+            self._family(
+                "strongroom_under_review_oldest_seconds",
+                "For how long the oldest of them has been frozen.",
+                "review_seconds",
+            ),
         )
         count = GaugeMetricFamily(
-            "strongroom_open", "Payments and refunds not at their end.", labels=["lane", "status"]
+            "strongroom_open", "What is not at its end, by lane.", labels=["lane", "status"]
         )
         oldest = GaugeMetricFamily(
             "strongroom_open_oldest_seconds",
@@ -116,18 +127,12 @@ class OpenWork:
     async def _read_lane(self, name: str) -> Lane:
         jobs_statement, open_statement = _STATEMENTS[name]
         now = self._clock.now()
-        async with self._pool.acquire() as connection:
-            await begin(connection, [], read_only=True, buckets=self._buckets)
-            try:
-                jobs = await connection.fetch(
-                    SQL[jobs_statement], self._buckets, now, JOBS_OF_BUCKET_MAX
-                )
-                await see(connection, [row["legal_entity_id"] for row in jobs])
-                rows = await connection.fetch(
-                    SQL[open_statement], self._buckets, JOBS_OF_BUCKET_MAX
-                )
-            finally:
-                await rollback(connection)
+        async with reading(self._pool, [], buckets=self._buckets) as connection:
+            jobs = await connection.fetch(
+                SQL[jobs_statement], self._buckets, now, JOBS_OF_BUCKET_MAX
+            )
+            await see(connection, [row["legal_entity_id"] for row in jobs])
+            rows = await connection.fetch(SQL[open_statement], self._buckets, JOBS_OF_BUCKET_MAX)
         found = {row["status"]: (row["number"], _age(row["since"], now)) for row in rows}
         first = min((row["first_run_at"] for row in jobs), default=now)
         return Lane(
@@ -137,15 +142,11 @@ class OpenWork:
             open={status: found.get(status, (0, 0.0)) for status in OPEN[name]},
         )
 
-    async def _read_forever(self) -> None:
-        while True:
-            started = monotonic_seconds()
-            try:
-                await self.read()
-            except (asyncpg.PostgresError, *UNREACHABLE) as error:
-                log.warning("open_work_not_read", error=type(error).__name__)
-            took = monotonic_seconds() - started
-            await asyncio.sleep(max(READ_SECONDS, took / SHARE_OF_TIME))
+    async def _read_reviews(self) -> dict[str, tuple[int, float]]:
+        now = self._clock.now()
+        async with reading(self._pool, [], buckets=self._buckets) as connection:
+            rows = await connection.fetch(SQL["reviews_open"], self._buckets, JOBS_OF_BUCKET_MAX)
+        return {row["lane"]: (row["number"], _age(row["since"], now)) for row in rows}
 
 
 def _age(since: datetime, now: datetime) -> float:

@@ -42,6 +42,9 @@ class NoTelemetry:
     def read_open_work(self, pool: "asyncpg.Pool", buckets: Sequence[int]) -> None:
         """Reads now and then what is open in these buckets, once started."""
 
+    def read_secrets_due(self, pool: "asyncpg.Pool") -> None:
+        """Reads now and then when secrets have to be rotated, and evidence given, once started."""
+
     def watch(self, name: str, label: str, read: Callable[[], float]) -> None:
         """The gauge `name` of `label` is `read()` whenever somebody looks."""
 
@@ -67,6 +70,18 @@ class NoTelemetry:
 
     def refused(self, code: str) -> None:
         """A request was answered by a problem document with this code."""
+
+    def webhook_received(self, gateway: str, lane: str, stored: str) -> None:
+        """A genuine webhook is on disk: of which lane, or `parked` or `ignored`; new or not."""
+
+    def read_hints(self, pool: "asyncpg.Pool", buckets: Sequence[int]) -> None:
+        """Reads now and then which webhooks wait or are parked in these buckets, once started."""
+
+    def call_withheld(self, gateway: str, operation: str, why: str) -> None:
+        """A call to a gateway was not made, by our own choice."""
+
+    def line_turned(self, gateway: str, operation: str, before: str, after: str) -> None:
+        """The breaker of one operation at one account went from one state to another."""
 
     def claimed(self, lane: str, items: Sequence[Any], seconds: float) -> None:
         """A worker took these due items; none, when nothing was due."""

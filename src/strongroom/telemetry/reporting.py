@@ -14,15 +14,19 @@ from strongroom.clock import Clock
 from strongroom.errors import described
 from strongroom.gateways.port import Gateway
 from strongroom.ids import to_text
-from strongroom.payments.accept import Created
+from strongroom.payments.acceptance import Created
 from strongroom.payments.states import Call
 from strongroom.telemetry.desks import WatchedDesk
+from strongroom.telemetry.disputes_due import DisputesDue
 from strongroom.telemetry.gateways import BROKEN_OFF, WatchedGateway
+from strongroom.telemetry.hints import OpenHints
 from strongroom.telemetry.metrics import Metrics, label_of
 from strongroom.telemetry.open_work import OpenWork
 from strongroom.telemetry.port import NoTelemetry
+from strongroom.telemetry.readings import Readings
 from strongroom.telemetry.request_ids import current_request_id
 from strongroom.telemetry.scrape import MetricsPage
+from strongroom.telemetry.secrets_due import SecretsDue
 from strongroom.telemetry.settled import committed, count_refunds, count_settled
 from strongroom.work.worker import Desk
 
@@ -50,7 +54,7 @@ CLAIMED: Final[Mapping[str, Callable[[Any], tuple[str, UUID]]]] = {
     "payments": lambda item: (item.attempt.gateway_key, item.payment.payment_id),
     "refunds": lambda item: (item.refund.gateway_key, item.refund.payment_id),
 }
-"""By lane, the key at the gateway and the payment of what was claimed."""
+"""By lane that has a trace of its payment: its key at the gateway, and which payment it is."""
 
 
 class Telemetry(NoTelemetry):
@@ -70,7 +74,7 @@ class Telemetry(NoTelemetry):
         self.metrics = Metrics()
         self._count_answer = self.metrics.answers.count
         self._page = MetricsPage(self.metrics.text, port) if port is not None else None
-        self._open_work: OpenWork | None = None
+        self._readings: list[Readings] = []
         self._clock = clock
         self._deadline_seconds = deadline_seconds
         self._traces = traces
@@ -92,8 +96,30 @@ class Telemetry(NoTelemetry):
 
     def read_open_work(self, pool: asyncpg.Pool, buckets: Sequence[int]) -> None:
         """As the port says."""
-        self._open_work = OpenWork(pool, self._clock, buckets)
-        self.metrics.add(self._open_work)
+        self._read(OpenWork(pool, self._clock, buckets))
+
+    def read_secrets_due(self, pool: asyncpg.Pool) -> None:
+        """As the port says."""
+        self._read(SecretsDue(pool))
+        self._read(DisputesDue(pool, self._clock))
+
+    def read_hints(self, pool: asyncpg.Pool, buckets: Sequence[int]) -> None:
+        """As the port says."""
+        self._read(OpenHints(pool, self._clock, buckets))
+
+    def webhook_received(self, gateway: str, lane: str, stored: str) -> None:
+        """As the port says."""
+        self.metrics.webhooks.labels(gateway, lane, stored).inc()
+
+    def call_withheld(self, gateway: str, operation: str, why: str) -> None:
+        """As the port says."""
+        self.metrics.withheld.labels(gateway, operation, why).inc()
+
+    def line_turned(self, gateway: str, operation: str, before: str, after: str) -> None:
+        """As the port says."""
+        self.metrics.resting.labels(gateway, operation).inc(
+            (after != "closed") - (before != "closed")
+        )
 
     def watch(self, name: str, label: str, read: Callable[[], float]) -> None:
         """As the port says."""
@@ -144,10 +170,11 @@ class Telemetry(NoTelemetry):
         if not items:
             return
         self.metrics.claimed.labels(lane).inc(len(items))
-        if self._traces is None:
+        told = CLAIMED.get(lane)
+        if self._traces is None or told is None:
             return
         for item in items:
-            key, payment_id = CLAIMED[lane](item)
+            key, payment_id = told(item)
             if self._traces.has(payment_id):
                 _keep(self._keys, key, payment_id)
                 self._traces.span(
@@ -184,13 +211,13 @@ class Telemetry(NoTelemetry):
         """As the port says."""
         if self._page is not None:
             self._page.start()
-        if self._open_work is not None:
-            self._open_work.start()
+        for readings in self._readings:
+            readings.start()
 
     async def close(self) -> None:
         """As the port says; spans that are left are sent, if that takes no more than seconds."""
-        if self._open_work is not None:
-            await self._open_work.close()
+        for readings in self._readings:
+            await readings.close()
         if self._page is not None:
             await self._page.close()
         if self._traces is None:
@@ -200,6 +227,10 @@ class Telemetry(NoTelemetry):
                 await asyncio.to_thread(self._traces.close)
         except TimeoutError:
             log.warning("spans_not_sent")
+
+    def _read(self, readings: Readings) -> None:
+        self._readings.append(readings)
+        self.metrics.add(readings)
 
     def _trace_request(
         self, traces: "Traces", route: str, status: int, seconds: float, traceparent: bytes | None

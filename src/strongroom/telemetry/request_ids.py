@@ -17,13 +17,15 @@ CURRENT: Final[ContextVar[bytes | None]] = ContextVar("request_id", default=None
 # An id of 96 random bits; it is no secret, so the generator need not be one of secrets.
 _random_bits: Final = random.Random().getrandbits  # noqa: S311
 _BITS: Final = 96
+_TO_LETTERS: Final = bytes.maketrans(b"0123456789", b"ghijklmnop")
+"""Hexadecimal without digits: some of these would look like a card number in a row."""
 _WELL_FORMED: Final = re.compile(rb"[A-Za-z0-9._\-]{1,%d}" % CHARACTERS_MAX)
 _COULD_BE_A_CARD: Final = re.compile(rb"\d(?:[._\-]{0,3}\d){12}")
 
 
 def new_request_id() -> bytes:
-    """`req_` and 24 hexadecimal digits."""
-    return b"req_%024x" % _random_bits(_BITS)
+    """`req_` and 24 letters from a to p."""
+    return (b"req_%024x" % _random_bits(_BITS)).translate(_TO_LETTERS)
 
 
 def is_well_formed(given: bytes) -> bool:

@@ -33,7 +33,8 @@ from opentelemetry.trace import (
 )
 
 from strongroom.clock import Clock, microseconds_since_epoch
-from strongroom.telemetry.logs import bounded
+from strongroom.telemetry.logs import TALLY, bounded, holds_secret
+from strongroom.vault.cards import BLOT, blotted, holds_card_number
 
 ATTRIBUTES: Final = frozenset(
     {
@@ -54,7 +55,7 @@ ATTRIBUTES: Final = frozenset(
 )
 """What a span may say. No body, key, token, amount or anything of a customer."""
 EXACT: Final = frozenset({"payment.id", "request.id"})
-"""Ids that we made or checked; other values are bounded as in logs."""
+"""Ids that we made or checked: told whole. Other values are bounded as in logs."""
 QUEUE_MAX: Final = 2048
 EXPORT_MAX: Final = 512
 EXPORT_DELAY_MILLISECONDS: Final = 1000
@@ -158,19 +159,23 @@ class Traces:
     ) -> None:
         """A span that took `seconds` and is over now; `place` where its ids are not to be random.
 
+        An attribute that is a secret is left out, and counted as a dropped key of a log is.
         Raises KeyError for an attribute that is not on the allow-list.
         """
         unknown = attributes.keys() - ATTRIBUTES
         if unknown:
-            raise KeyError(f"attributes that are not on the allow-list: {sorted(unknown)}")
+            names = sorted(map(blotted, unknown))
+            raise KeyError(f"attributes that are not on the allow-list: {names}")
+        told = {key: value for key, value in attributes.items() if not holds_secret(value)}
+        TALLY.keys_dropped += len(attributes) - len(told)
         ended = microseconds_since_epoch(self._clock.now()) * 1000
         self._ids.planned = place
         span = self._tracer.start_span(
-            name,
+            blotted(name),
             context=_below(parent),
             kind=_KINDS[kind],
             attributes={
-                key: value if key in EXACT else _plain(value) for key, value in attributes.items()
+                key: _exact(value) if key in EXACT else _plain(value) for key, value in told.items()
             },
             links=[Link(_context(link)) for link in links],
             start_time=ended - int(seconds * 1e9),
@@ -192,6 +197,10 @@ def _context(place: Place) -> SpanContext:
 def _below(parent: Place | None) -> Context:
     context = Context()
     return set_span_in_context(NonRecordingSpan(_context(parent)), context) if parent else context
+
+
+def _exact(value: str | int) -> str | int:
+    return BLOT if holds_card_number(str(value).encode()) else value
 
 
 def _plain(value: str | int) -> str | int:
