@@ -1,165 +1,267 @@
 """The composition root: the only place that knows concrete parts and puts them together."""
 
 import asyncio
-import gc
 import os
-import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Final, Literal
+from typing import Final
 
 import asyncpg
 import structlog
 
 from strongroom.access.api_keys import ApiKeys
+from strongroom.checkout.choosing import Choosing
+from strongroom.checkout.issuing import Issuer
 from strongroom.clock import Clock, SystemClock
-from strongroom.config import ConfigurationError, Home, Settings
+from strongroom.config import Home, Settings
+from strongroom.customers.keeper import Keeper
+from strongroom.customers.keeping import want
+from strongroom.customers.methods import Methods
+from strongroom.customers.register import Register
+from strongroom.customers.saver import Saver
 from strongroom.database import connect_pool
-from strongroom.directory import check_mode, check_schema, check_workers
+from strongroom.desks import tax_worker, workers_of
+from strongroom.directory import (
+    check_mode,
+    check_schema,
+    check_workers,
+)
 from strongroom.gateways.accounts import Accounts
-from strongroom.gateways.port import Gateway
+from strongroom.gateways.braintree.capabilities import CAPABILITIES as BRAINTREE_CAPABILITIES
+from strongroom.gateways.braintree.money import refusal as braintree_refusal
+from strongroom.gateways.history import Charges, History
+from strongroom.gateways.port import Credentials, Gateway
+from strongroom.gateways.rests import Resting, Rests
+from strongroom.gateways.routing import Rule
+from strongroom.gateways.rules import Routes
+from strongroom.gateways.stripe.capabilities import CAPABILITIES as STRIPE_CAPABILITIES
 from strongroom.gateways.stripe.money import refusal as stripe_refusal
+from strongroom.http.card_guard import GUARD, CardGuard
+from strongroom.http.checkout_links import CheckoutLinkOperations
 from strongroom.http.commands import CommandOperations
+from strongroom.http.creation import Creation
+from strongroom.http.customers import CustomerOperations
+from strongroom.http.disputes import DisputeOperations
 from strongroom.http.front_door import FrontDoor
 from strongroom.http.health import Health
 from strongroom.http.instruments import Instruments
+from strongroom.http.payment_methods import PaymentMethodOperations
 from strongroom.http.payments import PaymentOperations
+from strongroom.http.payouts import PayoutOperations
 from strongroom.http.reference.documents import ServedDocuments
 from strongroom.http.reference.operation import Rooms
 from strongroom.http.refunds import RefundOperations
 from strongroom.http.routes import make_application
 from strongroom.http.server import Server
+from strongroom.http.tax import TaxOperations
 from strongroom.http.traffic import Traffic
 from strongroom.http.waiting import Waiting
+from strongroom.http.webhooks import WebhookOperations, hooks_over
 from strongroom.ids import BUCKETS
 from strongroom.payments.accept import Acceptor
 from strongroom.payments.commands import Commander
-from strongroom.payments.engine import Engine
 from strongroom.payments.reads import read_payments, read_refunds
-from strongroom.payments.refund_engine import RefundDesk
 from strongroom.payments.retention import Retention
-from strongroom.payments.sender import Sender
+from strongroom.payments.texts import TextStore
+from strongroom.process import calm_collector, serve_until_stopped, stop_signals
+from strongroom.settlement.desk import SettlementDesk
+from strongroom.settlement.port import SettlementGateway
+from strongroom.sources import PAGES, WEBHOOKS, fields_of, taxes_of, wallets_of
+from strongroom.tax.rows import read_calculations
+from strongroom.telemetry.chosen import telemetry_of
 from strongroom.telemetry.port import NO_TELEMETRY, NoTelemetry
-from strongroom.work.calls import LEASE_OVER_DEADLINE, Calls
-from strongroom.work.worker import Worker
+from strongroom.vault.envelope import load_tink
+from strongroom.vault.opening import open_vault
+from strongroom.vault.secrets import Secrets
+from strongroom.webhooks.followers import Followers
+from strongroom.work.calls import Calls
+from strongroom.work.worker import run_all
 
 API_CONNECTIONS: Final = 10
 """For reads and confirms; the accept writers have theirs beside them."""
 WORKER_CONNECTIONS: Final = 8
-REFUNDS_IN_FLIGHT_MAX: Final = 128
-REFUNDS_CLAIMED_MAX: Final = 64
-GC_THRESHOLD: Final = 20_000
 
 log = structlog.get_logger()
 
-
-AMOUNT_RULES: Final = {"stripe": stripe_refusal}
+AMOUNT_RULES: Final = {"stripe": stripe_refusal, "braintree": braintree_refusal}
 """By gateway, what it can take. The API needs no more of an adapter, and does not load the SDKs."""
 
+CAPABILITIES: Final = {"stripe": STRIPE_CAPABILITIES, "braintree": BRAINTREE_CAPABILITIES}
+"""By gateway, what routes may ask for."""
 
-def gateways_of(settings: Settings) -> dict[str, Gateway]:
+
+def gateways_of(settings: Settings, credentials: Credentials) -> dict[str, Gateway]:
     """The adapters, by the name that accounts and instruments carry."""
-    # The SDK takes a while to load, and not every command needs it.
+    # The SDKs take a while to load, and not every command needs them.
+    from strongroom.gateways.braintree.client import BraintreeAdapter
     from strongroom.gateways.stripe.client import StripeGateway
 
-    return {"stripe": StripeGateway(SystemClock(), settings.api_url + "/returned")}
+    clock, mode, returned = SystemClock(), settings.mode, settings.api_url + "/returned"
+    return {
+        "stripe": StripeGateway(clock, credentials, returned, mode=mode),
+        "braintree": BraintreeAdapter(clock, credentials, mode=mode),
+    }
+
+
+def settlement_of(settings: Settings, credentials: Credentials) -> dict[str, SettlementGateway]:
+    """The adapters for what becomes of money that was taken."""
+    from strongroom.gateways.braintree.settlement import BraintreeSettlement
+    from strongroom.gateways.stripe.settlement import StripeSettlement
+
+    clock, mode = SystemClock(), settings.mode
+    return {
+        "stripe": StripeSettlement(clock, credentials, mode=mode),
+        "braintree": BraintreeSettlement(clock, credentials, mode=mode),
+    }
+
+
+def histories_of(
+    settings: Settings, credentials: Credentials
+) -> tuple[dict[str, History], dict[str, Charges]]:
+    """By gateway, what lists events, and what lists charges; Braintree has no list of events."""
+    from strongroom.gateways.braintree.history import BraintreeCharges
+    from strongroom.gateways.stripe.history import StripeHistory
+
+    clock, mode = SystemClock(), settings.mode
+    stripe = StripeHistory(clock, credentials, mode)
+    braintree = BraintreeCharges(clock, credentials, mode)
+    return {"stripe": stripe}, {"stripe": stripe, "braintree": braintree}
+
+
+def instruments_over(
+    pool: asyncpg.Pool, clock: Clock, rules: Callable[[], Sequence[Rule]]
+) -> Instruments:
+    """What chooses accounts, over the rows of a database."""
+    accounts, resting = Accounts(pool), Resting(pool, clock)
+    return Instruments(accounts, AMOUNT_RULES, CAPABILITIES, rules, resting.of)
+
+
+def _creation_over(
+    pool: asyncpg.Pool,
+    clock: Clock,
+    instruments: Instruments,
+    acceptor: Acceptor,
+    texts: TextStore,
+    register: Register,
+) -> Creation:
+    return Creation(
+        clock=clock,
+        instruments=instruments,
+        acceptor=acceptor,
+        texts=texts,
+        random_bytes=os.urandom,
+        want=partial(want, pool, register.subjects),
+        calculations=partial(read_calculations, pool),
+    )
 
 
 class Api:
     """The parts of an API process over one pool of its connections."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts that are put together here
         self,
         pool: asyncpg.Pool,
         clock: Clock,
-        mode: Literal["dev", "live"],
+        settings: Settings,
         acceptor: Acceptor,
+        texts: TextStore,
         telemetry: NoTelemetry = NO_TELEMETRY,
+        guard: CardGuard = GUARD,
+        hooks: WebhookOperations | None = None,
+        *,
+        register: Register,
+        rules: Callable[[], Sequence[Rule]] = tuple,
     ) -> None:
-        self._keys, self._acceptor = ApiKeys(pool, mode), acceptor
+        keys = self._keys = ApiKeys(pool, settings.mode)
+        self._hooks, self._acceptor, self._commander = hooks, acceptor, Commander(pool, telemetry)
         self._waiting = Waiting(partial(read_payments, pool), lambda payment: payment.payment_id)
         self._refund_waiting = Waiting(partial(read_refunds, pool), lambda refund: refund.refund_id)
-        self._commander = Commander(pool, telemetry)
-        instruments = Instruments(Accounts(pool), AMOUNT_RULES)
-        self.health = Health(pool)
+        instruments = instruments_over(pool, clock, rules)
+        self.health, methods = Health(pool), Methods(pool, register.keyring, register.subjects)
+        creation = _creation_over(pool, clock, instruments, acceptor, texts, register)
         self.operations = PaymentOperations(
             pool=pool,
-            clock=clock,
             keys=self._keys,
-            instruments=instruments,
-            acceptor=acceptor,
+            creation=creation,
+            texts=texts,
             waiting=self._waiting,
-            random_bytes=os.urandom,
         )
-        commands = CommandOperations(
+        self.commands = CommandOperations(
             clock=clock,
             keys=self._keys,
             instruments=instruments,
             commander=self._commander,
+            texts=texts,
             waiting=self._waiting,
+            methods=methods,
         )
-        refunds = RefundOperations(
+        self.refunds = RefundOperations(
             pool=pool,
             clock=clock,
             keys=self._keys,
             instruments=instruments,
             commander=self._commander,
+            texts=texts,
             waiting=self._refund_waiting,
             random_bytes=os.urandom,
         )
+        self.methods = PaymentMethodOperations(
+            pool=pool, clock=clock, keys=self._keys, instruments=instruments, methods=methods
+        )
+        self.taxes = TaxOperations(pool, clock, keys, register.keyring, AMOUNT_RULES)
+        url, choosing = settings.checkout_url, Choosing(pool, instruments, PAGES)
         self.plain = make_application(
             Rooms(
                 payments=self.operations,
-                commands=commands,
-                refunds=refunds,
+                commands=self.commands,
+                refunds=self.refunds,
+                disputes=DisputeOperations(pool, clock, self._keys, texts),
+                customers=CustomerOperations(clock=clock, keys=self._keys, register=register),
+                payouts=PayoutOperations(pool=pool, keys=self._keys),
+                methods=self.methods,
+                checkout_links=CheckoutLinkOperations(pool, clock, keys, choosing, url),
+                taxes=self.taxes,
                 health=self.health,
                 documents=ServedDocuments(),
-            )
+            ),
+            guard,
         )
-        self.front_door = FrontDoor(self.operations, self.plain)
+        self.front_door = FrontDoor(self.operations, self.plain, guard, hooks)
 
     def start(self) -> None:
         """Starts what runs beside requests, in the running loop."""
         self._keys.start()
         self._waiting.start()
         self._refund_waiting.start()
+        self.methods.start()
+        self.taxes.start()
         self._acceptor.start()
         self._commander.start()
+        if self._hooks is not None:
+            self._hooks.start()
 
     async def drain(self) -> None:
         """Waits for all that was taken in, lets everyone who waits go, and stops."""
         await self._acceptor.drain()
         await self._commander.drain()
+        if self._hooks is not None:
+            await self._hooks.drain()
         await self._waiting.close()
         await self._refund_waiting.close()
+        await self.methods.close()
+        await self.taxes.close()
         await self._keys.close()
 
 
-def telemetry_of(
-    settings: Settings, clock: Clock, service: str, metrics_port: int | None
-) -> NoTelemetry:
-    """What the settings ask for; what is not asked for is not even loaded."""
-    if not settings.telemetry:
-        return NO_TELEMETRY
-    from strongroom.telemetry.reporting import Telemetry
-
-    traces = None
-    if settings.traces_url is not None:
-        from strongroom.telemetry.traces import Traces
-
-        one_in = settings.traces_one_in
-        traces = Traces(settings.traces_url, one_in=one_in, service=service, clock=clock)
-    deadline_seconds = settings.gateway_deadline_seconds
-    return Telemetry(clock, deadline_seconds=deadline_seconds, port=metrics_port, traces=traces)
-
-
-async def serve_api(home: Home, host: str, port: int, metrics_port: int | None = None) -> None:
+async def serve_api(
+    home: Home, host: str, port: int, metrics_port: int | None = None, guard: CardGuard = GUARD
+) -> None:
     """Runs the API until SIGTERM or SIGINT, then finishes what it took in.
 
-    `metrics_port`, on loopback, is where this process tells of itself.
+    `metrics_port`, on loopback, is where this process tells of itself. No setting chooses `guard`.
     Raises ConfigurationError when the home or the database does not fit.
     """
-    settings = home.settings()
+    settings, rules = home.settings(), Routes(home.path, tuple(AMOUNT_RULES))
     clock = SystemClock()
     pool = await connect_pool(
         home.secret("database_api_url"),
@@ -167,8 +269,9 @@ async def serve_api(home: Home, host: str, port: int, metrics_port: int | None =
         application="strongroom-api",
     )
     await check_mode(pool, settings.mode)
-    await check_schema(pool)
+    is_finished = await check_schema(pool)
     await check_workers(pool)
+    vault = await open_vault(home, settings, "api")
     telemetry = telemetry_of(settings, clock, "strongroom-api", metrics_port)
     acceptor = Acceptor(
         pool,
@@ -176,13 +279,29 @@ async def serve_api(home: Home, host: str, port: int, metrics_port: int | None =
         batch_max=settings.accept_batch_max,
         telemetry=telemetry,
     )
-    api = Api(pool, clock, settings.mode, acceptor, telemetry)
+    texts = TextStore(pool, vault.keyring, seals=is_finished)
+    secrets = Secrets(pool, vault.keyring)
+    hooks = hooks_over(pool, clock, secrets, WEBHOOKS, telemetry)
+    register = Register(pool, vault.keyring, vault.subjects)
+    api = Api(
+        pool,
+        clock,
+        settings,
+        acceptor,
+        texts,
+        telemetry,
+        guard,
+        hooks,
+        register=register,
+        rules=rules,
+    )
     server = Server(
         Traffic(
             api.front_door,
             telemetry,
             front_paths=api.front_door.paths,
             trusts_callers=settings.traces_trust_callers,
+            guard=guard,
         ),
         host,
         port,
@@ -190,17 +309,16 @@ async def serve_api(home: Home, host: str, port: int, metrics_port: int | None =
     )
     api.start()
     telemetry.start()
-    _calm_collector()
-    stopping = _stop_signals()
-    serving = asyncio.create_task(server.listen())
-    await asyncio.wait(
-        {serving, asyncio.create_task(stopping.wait())}, return_when=asyncio.FIRST_COMPLETED
-    )
-    api.health.draining = True
-    server.stop()
-    await serving
+    sealing = asyncio.create_task(texts.seal_from_then_on())
+    loading = asyncio.create_task(asyncio.to_thread(load_tink))  # before somebody waits for it
+    await serve_until_stopped(server, api.health)
+    await loading
+    sealing.cancel()
+    await asyncio.gather(sealing, return_exceptions=True)
     await api.drain()
+    secrets.close()
     await telemetry.close()
+    await vault.close()
     await pool.close()
     log.info("api_stopped")
 
@@ -222,18 +340,35 @@ async def run_worker(
     )
     await check_mode(pool, settings.mode)
     await check_schema(pool)
+    vault = await open_vault(home, settings, "worker")
+    secrets = Secrets(pool, vault.keyring)
     telemetry = telemetry_of(settings, clock, "strongroom-worker", metrics_port)
     gateways = {
         name: telemetry.watched_gateway(name, gateway)
-        for name, gateway in gateways_of(settings).items()
+        for name, gateway in gateways_of(settings, secrets).items()
     }
     telemetry.read_open_work(pool, buckets)
-    workers = _workers(pool, clock, gateways, settings, buckets, telemetry)
+    telemetry.read_secrets_due(pool)
+    telemetry.read_hints(pool, buckets)
+    deadline, fields = settings.gateway_deadline, fields_of(settings, secrets)
+    settlements, calls = settlement_of(settings, secrets), Calls(clock, deadline)
+    desk = SettlementDesk(pool, settlements, calls, vault.keyring, buckets)
+    wallets, taxes = wallets_of(settings, secrets), taxes_of(settings, secrets)
+    rests = Rests(pool, clock)
+    workers = [
+        *workers_of(pool, clock, gateways, settings, buckets, telemetry, rests),
+        tax_worker(pool, clock, taxes, vault.keyring, settings, buckets, telemetry),
+    ]
+    followers = Followers(pool, clock, *histories_of(settings, secrets), tuple(WEBHOOKS), buckets)
+    saver = Saver(pool, clock, wallets, vault.subjects, deadline=deadline, buckets=buckets)
+    issuer = Issuer(pool, clock, fields, vault.keyring, deadline, buckets, telemetry)
     telemetry.start()
-    _calm_collector()
-    stopping = _stop_signals()
-    running = asyncio.create_task(_run_all(workers))
-    retention = asyncio.create_task(Retention(pool, clock, buckets).run())
+    calm_collector()
+    stopping = stop_signals()
+    running = asyncio.create_task(run_all(workers))
+    followers.start()
+    keepers = Retention(pool, clock, buckets), Keeper(pool, clock, buckets)
+    beside = [asyncio.create_task(other.run()) for other in (*keepers, desk, saver, issuer, rests)]
     log.info("worker_ready", mode=settings.mode)
     await asyncio.wait(
         {running, asyncio.create_task(stopping.wait())}, return_when=asyncio.FIRST_COMPLETED
@@ -241,83 +376,16 @@ async def run_worker(
     for worker in workers:
         worker.stop()
     await running
-    retention.cancel()
-    await asyncio.gather(retention, return_exceptions=True)
-    for gateway in gateways.values():
-        await gateway.close()
+    for task in beside:
+        task.cancel()
+    await asyncio.gather(*beside, return_exceptions=True)
+    await asyncio.gather(*(gateway.close() for gateway in gateways.values()))
+    await asyncio.gather(*(gateway.close() for gateway in settlements.values()))
+    await followers.close()
+    await asyncio.gather(*(wallet.close() for wallet in wallets.values()))
+    await asyncio.gather(*(service.close() for service in taxes.values()))
+    secrets.close()
     await telemetry.close()
+    await vault.close()
     await pool.close()
     log.info("worker_stopped")
-
-
-def _workers(
-    pool: asyncpg.Pool,
-    clock: Clock,
-    gateways: Mapping[str, Gateway],
-    settings: Settings,
-    buckets: Sequence[int],
-    telemetry: NoTelemetry,
-) -> list[Worker[Any]]:
-    """One worker for each lane: payments, and refunds."""
-    accounts, deadline = Accounts(pool), settings.gateway_deadline
-    lease, in_flight_max = deadline * LEASE_OVER_DEADLINE, settings.worker_in_flight_max
-    calls, refund_calls = Calls(clock, deadline), Calls(clock, deadline)
-    engine = Engine(
-        pool, clock, gateways, actor="worker", lease=lease, buckets=buckets, telemetry=telemetry
-    )
-    payments = Sender(engine, gateways, accounts, calls)
-    refunds = RefundDesk(
-        pool,
-        gateways,
-        accounts,
-        refund_calls,
-        actor="worker",
-        lease=lease,
-        buckets=buckets,
-        telemetry=telemetry,
-    )
-    return [
-        Worker(
-            telemetry.watched_desk("payments", payments, in_flight_max),
-            calls,
-            in_flight_max=in_flight_max,
-        ),
-        Worker(
-            telemetry.watched_desk("refunds", refunds, REFUNDS_IN_FLIGHT_MAX),
-            refund_calls,
-            in_flight_max=REFUNDS_IN_FLIGHT_MAX,
-            claim_max=REFUNDS_CLAIMED_MAX,
-        ),
-    ]
-
-
-async def _run_all(workers: Sequence[Worker[Any]]) -> None:
-    """All of them; when one breaks, the process ends and is started anew."""
-    async with asyncio.TaskGroup() as group:
-        for worker in workers:
-            group.create_task(worker.run())
-
-
-def _calm_collector() -> None:
-    """What lives as long as the process is not looked at again, and the rest less often.
-
-    Requests leave hardly any cycles; full collections at the default pace are most of the tail.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(GC_THRESHOLD, 20, 50)
-
-
-def _stop_signals() -> asyncio.Event:
-    """An event that SIGTERM and SIGINT set."""
-    event = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, event.set)
-    return event
-
-
-def refuse_root(settings: Settings) -> None:
-    """Live processes do not run as uid 0. Raises ConfigurationError."""
-    if settings.mode == "live" and os.geteuid() == 0:
-        raise ConfigurationError("live mode does not run as root: use a user of its own.")

@@ -2,9 +2,11 @@
 
 HOME/strongroom.json   mode and limits; no secret
 HOME/secrets/          0700; one secret a file, 0600
+HOME/tombstones/       which subjects were destroyed, unless it lies elsewhere
 """
 
 import os
+import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Final, Literal
@@ -16,6 +18,18 @@ from msgspec import Struct
 Mode = Literal["dev", "live"]
 
 FILE: Final = "strongroom.json"
+TOMBSTONES: Final = "tombstones"
+KEY_FILE: Final = "key-file"
+AWS_KMS: Final = "aws-kms:"
+_INTEGRITY: Final = re.compile(r"sha(?:256|384|512)-[A-Za-z0-9+/]{43,86}={0,2}")
+AWS_KEY_ARN: Final = re.compile(
+    r"arn:(?P<partition>aws|aws-cn|aws-us-gov):kms:(?P<region>[a-z]{2}(?:-[a-z]+)+-\d):\d{12}"
+    r":key/[A-Za-z0-9-]{1,128}"
+)
+"""The key itself, not an alias of it, which somebody could point at another key."""
+_UNSET: Final = "http://checkout.localhost:"
+"""Where live mode stands until a page is wanted: `strongroom checkout` refuses it there."""
+FORMER_ROOT_KEYS_MAX: Final = 16
 SECRET_MODE: Final = 0o600
 FOLDER_MODE: Final = 0o700
 
@@ -29,6 +43,12 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     mode: Mode = "dev"
     api_url: str = "http://127.0.0.1:8080"
+    checkout_url: str = "http://checkout.localhost:8083"
+    """The origin of the page on which customers pay; no other may be served there."""
+    checkout_proxies: tuple[str, ...] = ()
+    """Addresses of proxies before that page, whose X-Forwarded-For is believed."""
+    checkout_integrity: dict[Literal["braintree"], str] = {}
+    """The digest that a gateway's script must have on that page, as `sha384-` and base64."""
     gateway_deadline_seconds: float = 20.0
     accept_writers: int = 1
     accept_batch_max: int = 512
@@ -41,6 +61,14 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One in so many payments is traced."""
     traces_trust_callers: bool = False
     """Whether a caller's `traceparent` decides that its request is traced, in its own trace."""
+    kms: str = KEY_FILE
+    """Who holds the root key: `key-file` (dev only) or `aws-kms:` and the ARN of a key."""
+    kms_former: tuple[str, ...] = ()
+    """Root keys that wrap no more, but still unwrap: `aws-kms:` and an ARN each."""
+    kms_endpoint: str | None = None
+    """In dev, another server that speaks the protocol of AWS KMS, on loopback."""
+    tombstones: str | None = None
+    """The folder with the journal of destroyed subjects; HOME/tombstones unless it says another."""
 
     def __post_init__(self) -> None:
         """Raises ValueError for what no process could work with."""
@@ -48,6 +76,29 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             raise ValueError("traces_one_in must be at least 1")
         if self.traces_url is not None and not _is_private(self.traces_url):
             raise ValueError("traces_url must be https, or http on loopback")
+        if not all(map(_INTEGRITY.fullmatch, self.checkout_integrity.values())):
+            raise ValueError("checkout_integrity must be sha256-, sha384- or sha512- and base64")
+        if self.kms != KEY_FILE and not _is_aws_key(self.kms):
+            raise ValueError(
+                "kms must be `key-file` or `aws-kms:` and the ARN of a key, not of an alias"
+            )
+        if len(self.kms_former) > FORMER_ROOT_KEYS_MAX or not all(
+            map(_is_aws_key, self.kms_former)
+        ):
+            raise ValueError(
+                f"kms_former must be at most {FORMER_ROOT_KEYS_MAX} times `aws-kms:` and an ARN"
+            )
+        if self.kms_endpoint is not None and not (
+            self.mode == "dev" and _is_loopback(self.kms_endpoint)
+        ):
+            raise ValueError("kms_endpoint is for mode dev alone, and must be on loopback")
+        parts = urlsplit(self.checkout_url)
+        if parts.scheme not in ("http", "https") or not parts.netloc or parts.path or parts.query:
+            raise ValueError("checkout_url must be an origin, as https://pay.example.com")
+        if self.mode == "live" and not self.checkout_url.startswith(("https://", _UNSET)):
+            raise ValueError("checkout_url must be https in live mode")
+        if self.tombstones is not None and not Path(self.tombstones).is_absolute():
+            raise ValueError("tombstones must be the absolute path of a folder")
 
     @property
     def gateway_deadline(self) -> timedelta:
@@ -73,6 +124,11 @@ class Home:
             ) from None
         except msgspec.MsgspecError as error:
             raise ConfigurationError(f"{file} cannot be read: {error}") from None
+
+    def tombstones(self) -> Path:
+        """The folder with the journal of destroyed subjects. Raises ConfigurationError."""
+        settings = self.settings() if (self.path / FILE).exists() else Settings()
+        return Path(settings.tombstones or self.path / TOMBSTONES)
 
     def write_settings(self, settings: Settings) -> None:
         """Replaces the file whole."""
@@ -108,11 +164,20 @@ class Home:
 
 def _is_private(url: str) -> bool:
     """Whether nobody in between can read what is sent there."""
+    return _is_loopback(url) or (
+        urlsplit(url).scheme == "https" and urlsplit(url).hostname is not None
+    )
+
+
+def _is_loopback(url: str) -> bool:
+    """Whether it is HTTP or HTTPS, and does not leave this machine."""
     parts = urlsplit(url)
     loopback = parts.hostname in ("127.0.0.1", "::1", "localhost")
-    return bool(parts.hostname) and (
-        parts.scheme == "https" or (parts.scheme == "http" and loopback)
-    )
+    return loopback and parts.scheme in ("http", "https")
+
+
+def _is_aws_key(name: str) -> bool:
+    return name.startswith(AWS_KMS) and bool(AWS_KEY_ARN.fullmatch(name.removeprefix(AWS_KMS)))
 
 
 def _replace(file: Path, content: bytes, mode: int) -> None:

@@ -6,7 +6,7 @@ once, by name.
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from functools import cache, wraps
@@ -159,12 +159,15 @@ def _seeing(legal_entity_ids: Iterable[UUID]) -> str:
 
 @asynccontextmanager
 async def reading(
-    pool: asyncpg.Pool, legal_entity_ids: Iterable[UUID]
+    pool: asyncpg.Pool, legal_entity_ids: Iterable[UUID], *, buckets: Sequence[int] = ()
 ) -> AsyncIterator[Connection]:
-    """A read-only transaction over the rows of these legal entities."""
+    """A read-only transaction over the rows of these legal entities, and what these buckets show.
+
+    Who is cancelled while it begins leaves none open either.
+    """
     async with pool.acquire() as connection:
-        await begin(connection, legal_entity_ids, read_only=True)
         try:
+            await begin(connection, legal_entity_ids, read_only=True, buckets=buckets)
             yield connection
         finally:
             await rollback(connection)
@@ -185,6 +188,21 @@ def rereading(
         return await read(*arguments, **named)
 
     return again
+
+
+@rereading
+async def rows_by_id(
+    pool: asyncpg.Pool, statement: str, wanted: Mapping[UUID, UUID]
+) -> list[asyncpg.Record]:
+    """Rows by id, unknown ones left out; `wanted` maps ids to legal entities.
+
+    `statement` takes the legal entities and, beside each, the id.
+    """
+    async with reading(pool, set(wanted.values())) as connection:
+        found: list[asyncpg.Record] = await connection.fetch(
+            statement, list(wanted.values()), list(wanted.keys())
+        )
+    return found
 
 
 @asynccontextmanager
@@ -212,6 +230,9 @@ async def rollback(connection: Connection) -> None:
         await connection.execute("ROLLBACK")
     except (asyncpg.PostgresError, *UNREACHABLE):
         connection.terminate()
+    except asyncio.CancelledError:
+        connection.terminate()
+        raise
 
 
 async def end_after(error: BaseException, connection: Connection) -> None:

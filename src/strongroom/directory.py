@@ -18,6 +18,7 @@ SQL: Final = statements("strongroom.access", "access.sql")
 TAG_TRIES_MAX: Final = 8
 WAIT_SECONDS: Final = 60.0
 WAIT_STEP_SECONDS: Final = 0.25
+FINISHED_STEP_SECONDS: Final = 5.0
 OLDEST_WORKER: Final = 2
 """The migration that a worker has to know beside this version's API. An older one would take the
 money of a payment that is to be captured later at once."""
@@ -58,10 +59,11 @@ async def check_mode(pool: asyncpg.Pool, mode: Mode) -> None:
         )
 
 
-async def check_schema(pool: asyncpg.Pool) -> None:
+async def check_schema(pool: asyncpg.Pool) -> bool:
     """Refuses to run on a database that lacks what this version needs.
 
-    Raises ConfigurationError, and the errors of UNREACHABLE.
+    Returns whether it is finished: no process of an older version will use it any more. Raises
+    ConfigurationError, and the errors of UNREACHABLE.
     """
     async with pool.acquire() as connection:
         try:
@@ -74,6 +76,18 @@ async def check_schema(pool: asyncpg.Pool) -> None:
             f"the database lacks {', '.join(missing)}: run `strongroom migrate` of this version "
             "first; an older version can go on serving meanwhile."
         )
+    return all(one.name in applied for one in files())
+
+
+async def until_finished(pool: asyncpg.Pool) -> None:
+    """Returns once no process of an older version will use the database any more."""
+    while True:
+        try:
+            if await check_schema(pool):
+                return
+        except UNREACHABLE as error:
+            log.warning("waiting_for_database", error=type(error).__name__)
+        await asyncio.sleep(FINISHED_STEP_SECONDS)
 
 
 async def check_workers(pool: asyncpg.Pool) -> None:
@@ -98,6 +112,28 @@ async def check_workers(pool: asyncpg.Pool) -> None:
             log.warning("waiting_for_older_workers", sessions=len(older))
             told = True
         await asyncio.sleep(WAIT_STEP_SECONDS)
+
+
+class Entities:
+    """Which legal entity an id belongs to, for one process; no entity ever goes away."""
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self._pool = pool
+        self._by_tag: dict[int, UUID] = {}
+
+    def known(self, tag: int) -> UUID | None:
+        """The legal entity with this tag, where it was looked up before."""
+        return self._by_tag.get(tag)
+
+    async def by_tag(self, tag: int) -> UUID | None:
+        """The legal entity with this tag, None for none. Raises the errors of UNREACHABLE."""
+        entity = self._by_tag.get(tag)
+        if entity is None:
+            async with self._pool.acquire() as connection:
+                entity = await connection.fetchval(SQL["entity_by_tag"], tag)
+            if entity is not None:
+                self._by_tag[tag] = entity
+        return entity
 
 
 async def create_entity(connection: Connection, name: str, at: datetime) -> UUID:

@@ -14,7 +14,10 @@ from uuid import UUID
 
 from asyncpg.pgproto.pgproto import UUID as DriverUUID  # noqa: N811
 
-Prefix = Literal["ent", "pay", "ref", "key", "gwa", "req"]
+Prefix = Literal[
+    "ent", "pay", "ref", "key", "gwa", "req", "sub", "alm", "dsp", "cus", "pyt", "pm",
+    "txc",
+]  # fmt: skip
 
 ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
 TEXT_CHARACTERS: Final = 26

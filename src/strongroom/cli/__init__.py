@@ -3,19 +3,27 @@
 import argparse
 import asyncio
 import os
+import resource
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
+from strongroom.cli.moving import add_moving
+from strongroom.cli.processes import run_api, run_checkout, run_worker
+from strongroom.cli.routes import add_routes
+from strongroom.cli.vault import add_vault
 from strongroom.config import ConfigurationError, Home
 
 HOME_DEFAULT: Final = ".strongroom"
 PORT_DEFAULT: Final = 8080
+CHECKOUT_PORT_DEFAULT: Final = 8083
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit code: 0 done, 1 not possible, 2 wrong usage."""
+    # Memory holds unwrapped keys, that of children too: nobody finds it in a core dump.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     parser = make_parser()
     options = parser.parse_args(arguments)
     run: Callable[[argparse.Namespace], int] = options.run
@@ -63,7 +71,14 @@ def make_parser() -> argparse.ArgumentParser:
 
     _add_processes(add, commands)
     _add_directory(add, group)
+    _add_secrets(add, group)
     _add_payments(add, commands, group)
+    add_vault(add, group)
+    add_routes(add, group)
+    _add_webhooks(add, group)
+    add_moving(add, group)
+    _add_alarms(add, commands)
+    _add_ghosts(add, group)
     _add_load(add, group)
     return parser
 
@@ -74,6 +89,11 @@ def _add_processes(add, commands) -> None:  # type: ignore[no-untyped-def]
     up.add_argument("--database-url", help="use this PostgreSQL instead of the embedded one")
     init = add(commands, "init", "prepare a database and a home directory", _init)
     init.add_argument("--database-url-file", type=Path, required=True, help="owner's URL, 0600")
+    init.add_argument(
+        "--keys-database-url-file",
+        type=Path,
+        help="owner's URL of the database of keys, 0600, on another server (dev: beside it)",
+    )
     init.add_argument("--mode", choices=("dev", "live"), required=True)
     init.add_argument("--origin", required=True, help="name of the log, e.g. example.com/payments")
     init.add_argument("--api-url", default=f"http://127.0.0.1:{PORT_DEFAULT}")
@@ -87,11 +107,14 @@ def _add_processes(add, commands) -> None:  # type: ignore[no-untyped-def]
         action="store_true",
         help="take away what older versions use, once all processes run this one",
     )
-    api = add(commands, "api", "run the API", _api)
+    api = add(commands, "api", "run the API", run_api)
     api.add_argument("--host", default="127.0.0.1")
     api.add_argument("--port", type=int, default=PORT_DEFAULT)
-    worker = add(commands, "worker", "run a worker", _worker)
-    for process in (api, worker):
+    checkout = add(commands, "checkout", "serve the page for customers", run_checkout)
+    checkout.add_argument("--host", default="127.0.0.1")
+    checkout.add_argument("--port", type=int, default=CHECKOUT_PORT_DEFAULT)
+    worker = add(commands, "worker", "run a worker", run_worker)
+    for process in (api, checkout, worker):
         process.add_argument(
             "--metrics-port", type=int, help="serve metrics here, on loopback (default: not at all)"
         )
@@ -105,10 +128,31 @@ def _add_directory(add, group) -> None:  # type: ignore[no-untyped-def]
     accounts = group("gateway-accounts", "credentials at gateways")
     account = add(accounts, "add", "add an account", _call("gateway_accounts_add"))
     account.add_argument("--entity", required=True)
-    account.add_argument("--gateway", choices=("stripe",), required=True)
+    account.add_argument("--gateway", choices=("stripe", "braintree"), required=True)
     account.add_argument("--environment", choices=("stand_in", "sandbox", "live"), required=True)
-    account.add_argument("--secret-file", type=Path, required=True, help="secret key, 0600")
+    account.add_argument(
+        "--secret-file", type=Path, required=True, help="secret key, 0600, to read once"
+    )
     account.add_argument("--base-url", help="address of a stand-in")
+    pay_to = add(accounts, "pay-to", "say where a currency is paid to", _merchant("pay_to"))
+    refuse = add(accounts, "refuse", "take a currency no more", _merchant("refuse"))
+    for command in (pay_to, refuse):
+        command.add_argument("account", metavar="ACCOUNT", help="the gateway account, gwa_…")
+        command.add_argument("currency", metavar="CURRENCY", help="as EUR")
+    pay_to.add_argument("merchant_account", metavar="MERCHANT_ACCOUNT")
+    pay_to.add_argument(
+        "--three-d-secure", action="store_true", help="nothing without authentication"
+    )
+    paid = add(accounts, "currencies", "list where currencies are paid to", _merchant("currencies"))
+    paid.add_argument("--entity", required=True)
+    publish = add(
+        accounts,
+        "publish",
+        "name the key that browsers show the gateway",
+        _call("gateway_accounts_publish"),
+    )
+    publish.add_argument("account", metavar="ACCOUNT")
+    publish.add_argument("key", metavar="KEY", help="pk_test_… or pk_live_…; it is no secret")
     keys = group("keys", "API keys")
     key = add(keys, "create", "create a key and show it, once", _call("keys_create"))
     key.add_argument("--entity", required=True)
@@ -118,6 +162,27 @@ def _add_directory(add, group) -> None:  # type: ignore[no-untyped-def]
     listing.add_argument("--entity", required=True)
     revoke = add(keys, "revoke", "revoke a key, for good", _call("keys_revoke"))
     revoke.add_argument("id")
+
+
+def _add_secrets(add, group) -> None:  # type: ignore[no-untyped-def]
+    secrets = group("secrets", "secrets in the vault")
+    listing = add(secrets, "list", "list secrets, never what they are", _secrets("secrets_list"))
+    listing.add_argument("--due", action="store_true", help="those due soon; exits 1 if any is")
+    listing.add_argument("--json", action="store_true", help="as JSON")
+    for name, text in (
+        ("set", "enter the first version of a secret"),
+        ("rotate", "enter a version beside the one in use"),
+        ("retire", "end a version, for good"),
+    ):
+        command = add(secrets, name, text, _secrets(f"secrets_{name}"))
+        command.add_argument("owner", metavar="ACCOUNT", help="the gateway account, gwa_…")
+        command.add_argument("kind", metavar="KIND", help="stripe_api_key, braintree_keys, …")
+        if name == "retire":
+            command.add_argument("--version", type=int, help="default: the oldest in use")
+            command.add_argument("--force", action="store_true", help="the last one, too")
+        else:
+            command.add_argument("argument", nargs="*", help=argparse.SUPPRESS)
+            command.add_argument("--file", type=Path, help="read it from here, 0600, not a prompt")
 
 
 def _add_payments(add, commands, group) -> None:  # type: ignore[no-untyped-def]
@@ -132,6 +197,89 @@ def _add_payments(add, commands, group) -> None:  # type: ignore[no-untyped-def]
         commands, "explain", "everything known about a payment, in order", _call("explain")
     )
     explain.add_argument("id")
+
+
+def _add_webhooks(add, group) -> None:  # type: ignore[no-untyped-def]
+    webhooks = group("webhooks", "what gateways told of")
+    parked = add(
+        webhooks, "parked", "list those that nobody could match", _webhooks("webhooks_parked")
+    )
+    parked.add_argument("--limit", type=int, default=50, help="default 50, at most 1000")
+    parked.add_argument("--json", action="store_true", help="as JSON")
+    arrived = add(
+        webhooks, "arrived", "what an account told, by kind", _webhooks("webhooks_arrived")
+    )
+    arrived.add_argument("--account", required=True, help="the gateway account, gwa_…")
+    arrived.add_argument("--since", default="1d", help="a time with its zone, or 3d, 12h, 30m")
+    arrived.add_argument("--json", action="store_true", help="as JSON")
+    replay = add(
+        webhooks, "replay", "go through the gateway's list of events", _webhooks("webhooks_replay")
+    )
+    replay.add_argument("--account", required=True, help="the gateway account, gwa_…")
+    replay.add_argument("--since", required=True, help="a time with its zone, or 3d, 12h, 30m")
+    replay.add_argument("--no-wait", action="store_true", help="leave it to the worker")
+
+
+def _add_alarms(add, commands) -> None:  # type: ignore[no-untyped-def]
+    show = add(commands, "alarms", "what needs a person now", _alarms("alarms_show"))
+    show.add_argument("--limit", type=int, default=50, help="of each kind; at most 1000")
+    show.add_argument("--json", action="store_true", help="as JSON")
+    show.add_argument("--check", action="store_true", help="exit 1 if there is anything")
+    actions = show.add_subparsers(metavar="ACTION")
+    clear = add(actions, "clear", "end one that you have seen to", _alarms("alarms_clear"))
+    clear.add_argument("id", help="alm_…")
+    clear.add_argument("--because", required=True, help="why; it stays in the log")
+
+
+def _add_ghosts(add, group) -> None:  # type: ignore[no-untyped-def]
+    ghosts = group("ghosts", "charges at a gateway that we do not know")
+    listing = add(ghosts, "list", "list them, newest first", _ghosts("ghosts_list"))
+    listing.add_argument("--limit", type=int, default=50, help="default 50, at most 1000")
+    listing.add_argument("--json", action="store_true", help="as JSON")
+    ignore = add(
+        ghosts, "ignore", "account for one, or for all without our mark", _ghosts("ghosts_ignore")
+    )
+    ignore.add_argument("alarm", nargs="?", help="alm_…, of one charge")
+    ignore.add_argument("--account", help="gwa_…: another system shares it, as long as this stands")
+    ignore.add_argument("--because", required=True, help="why; it stays in the log")
+    watch = add(ghosts, "watch", "no other system shares an account", _ghosts("ghosts_watch"))
+    watch.add_argument("--account", required=True, help="gwa_…")
+
+
+def _ghosts(name: str) -> Callable[[argparse.Namespace], int]:
+    """A command of cli.ghosts, loaded when it is called."""
+
+    def run(options: argparse.Namespace) -> int:
+        from strongroom.cli import ghosts
+
+        command: Callable[[argparse.Namespace], int] = getattr(ghosts, name)
+        return command(options)
+
+    return run
+
+
+def _alarms(name: str) -> Callable[[argparse.Namespace], int]:
+    """A command of cli.alarms, loaded when it is called."""
+
+    def run(options: argparse.Namespace) -> int:
+        from strongroom.cli import alarms
+
+        command: Callable[[argparse.Namespace], int] = getattr(alarms, name)
+        return command(options)
+
+    return run
+
+
+def _webhooks(name: str) -> Callable[[argparse.Namespace], int]:
+    """A command of cli.webhooks, loaded when it is called."""
+
+    def run(options: argparse.Namespace) -> int:
+        from strongroom.cli import webhooks
+
+        command: Callable[[argparse.Namespace], int] = getattr(webhooks, name)
+        return command(options)
+
+    return run
 
 
 def _add_load(add, group) -> None:  # type: ignore[no-untyped-def]
@@ -174,7 +322,11 @@ def _init(options: argparse.Namespace) -> int:
 
     home = Home(options.home)
     url = _read_secret_file(options.database_url_file)
-    applied = asyncio.run(initialise(home, url, options.mode, options.origin))
+    keys_file = options.keys_database_url_file
+    keys_url = None if keys_file is None else _read_secret_file(keys_file)
+    applied = asyncio.run(
+        initialise(home, url, options.mode, options.origin, keys_owner_url=keys_url)
+    )
     home.write_settings(Settings(mode=options.mode, api_url=options.api_url))
     print(f"{options.home} is ready in mode {options.mode}; migrations applied: {len(applied)}")
     return 0
@@ -193,32 +345,6 @@ def _migrate(options: argparse.Namespace) -> int:
     return 0
 
 
-def _api(options: argparse.Namespace) -> int:
-    import uvloop
-
-    from strongroom.app import refuse_root, serve_api
-    from strongroom.telemetry.logs import set_up_logs
-
-    set_up_logs()
-    home = Home(options.home)
-    refuse_root(home.settings())
-    uvloop.run(serve_api(home, options.host, options.port, options.metrics_port))
-    return 0
-
-
-def _worker(options: argparse.Namespace) -> int:
-    import uvloop
-
-    from strongroom.app import refuse_root, run_worker
-    from strongroom.telemetry.logs import set_up_logs
-
-    set_up_logs()
-    home = Home(options.home)
-    refuse_root(home.settings())
-    uvloop.run(run_worker(home, metrics_port=options.metrics_port))
-    return 0
-
-
 def _call(name: str) -> Callable[[argparse.Namespace], int]:
     """A command of strongroom.commands, loaded when it is called."""
 
@@ -226,6 +352,30 @@ def _call(name: str) -> Callable[[argparse.Namespace], int]:
         from strongroom.cli import commands
 
         command: Callable[[argparse.Namespace], int] = getattr(commands, name)
+        return command(options)
+
+    return run
+
+
+def _merchant(name: str) -> Callable[[argparse.Namespace], int]:
+    """A command of cli.merchant_accounts, loaded when it is called."""
+
+    def run(options: argparse.Namespace) -> int:
+        from strongroom.cli import merchant_accounts
+
+        command: Callable[[argparse.Namespace], int] = getattr(merchant_accounts, name)
+        return command(options)
+
+    return run
+
+
+def _secrets(name: str) -> Callable[[argparse.Namespace], int]:
+    """A command of cli.secrets, loaded when it is called."""
+
+    def run(options: argparse.Namespace) -> int:
+        from strongroom.cli import secrets
+
+        command: Callable[[argparse.Namespace], int] = getattr(secrets, name)
         return command(options)
 
     return run

@@ -2,7 +2,8 @@
 
 import argparse
 import asyncio
-import os
+import re
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from uuid import UUID
@@ -11,30 +12,26 @@ import asyncpg
 
 from strongroom.access.api_keys import SCOPES, add_key
 from strongroom.access.api_keys import SQL as ACCESS_SQL
+from strongroom.cli.named import account_of, entity_named, entity_of, id_of
+from strongroom.cli.secrets import entered, vault_at_hand
 from strongroom.clock import SystemClock, microseconds_since_epoch, rfc3339
 from strongroom.config import ConfigurationError, Home
-from strongroom.database import SEARCH_PATH, Connection, begin, connect_pool
+from strongroom.database import begin, connect_pool
 from strongroom.directory import create_entity
+from strongroom.gateways.accounts import PER_CURRENCY
 from strongroom.gateways.accounts import SQL as ACCOUNTS_SQL
-from strongroom.ids import MalformedId, Prefix, from_text, new_id, tag_of, to_text
+from strongroom.ids import new_id, to_text
 from strongroom.money import as_decimal_text
 from strongroom.payments.explain import explain_lines
 from strongroom.payments.reads import Filters, list_payments, read_history
 from strongroom.payments.states import Payment
+from strongroom.setup import ensure_entity_keys, is_finished, owners_vault, payments_owner
+from strongroom.vault.entering import enter_with_derived, set_secret
+from strongroom.vault.kinds import BRAINTREE_KEYS, STRIPE_API_KEY, kind_of
+from strongroom.vault.secrets import Slot
 
-
-@asynccontextmanager
-async def _owner(home: Home) -> AsyncIterator[Connection]:
-    """A connection of the database's owner, who may change the directory."""
-    connection = await asyncpg.connect(
-        home.secret("database_owner_url"),
-        timeout=10,
-        server_settings={"search_path": SEARCH_PATH},
-    )
-    try:
-        yield connection
-    finally:
-        await connection.close()
+SECRET_KINDS = {"stripe": STRIPE_API_KEY, "braintree": BRAINTREE_KEYS}
+"""By gateway, what an account signs in with."""
 
 
 @asynccontextmanager
@@ -49,27 +46,15 @@ async def _reader(home: Home) -> AsyncIterator[asyncpg.Pool]:
         await pool.close()
 
 
-def _id(prefix: Prefix, text: str) -> UUID:
-    try:
-        return from_text(prefix, text)
-    except MalformedId as error:
-        raise ConfigurationError(f"this is {error}.") from None
-
-
-async def _entity_of(connection: Connection, identifier: UUID) -> UUID:
-    """The legal entity that an id carries."""
-    entity: UUID | None = await connection.fetchval(ACCESS_SQL["entity_by_tag"], tag_of(identifier))
-    if entity is None:
-        raise ConfigurationError("no legal entity of this deployment has such an id.")
-    return entity
-
-
 def entities_create(options: argparse.Namespace) -> int:
-    """Creates a legal entity and prints its id."""
+    """Creates a legal entity with its keys, and prints its id."""
+    home = Home(options.home)
 
     async def run() -> UUID:
-        async with _owner(Home(options.home)) as connection:
-            return await create_entity(connection, options.name, SystemClock().now())
+        async with payments_owner(home) as connection:
+            entity = await create_entity(connection, options.name, SystemClock().now())
+        await ensure_entity_keys(home)
+        return entity
 
     print(to_text("ent", asyncio.run(run())))
     return 0
@@ -79,7 +64,7 @@ def entities_list(options: argparse.Namespace) -> int:
     """Prints all legal entities."""
 
     async def run() -> list[asyncpg.Record]:
-        async with _owner(Home(options.home)) as connection:
+        async with payments_owner(Home(options.home)) as connection:
             return await connection.fetch(ACCESS_SQL["entities"])
 
     for row in asyncio.run(run()):
@@ -88,19 +73,24 @@ def entities_list(options: argparse.Namespace) -> int:
 
 
 def gateway_accounts_add(options: argparse.Namespace) -> int:
-    """Adds a gateway account whose secret stays in its 0600 file; prints its id."""
-    file = options.secret_file.resolve()
-    if file.stat().st_mode & 0o077:
-        raise ConfigurationError(f"{file} can be read by others: run `chmod 600 {file}`.")
+    """Adds a gateway account, puts its secret from a 0600 file into the vault; prints its id."""
     if (options.environment == "stand_in") != (options.base_url is not None):
         raise ConfigurationError("a stand-in needs --base-url, and nothing else may have one.")
-    entity = _id("ent", options.entity)
+    kind = kind_of(SECRET_KINDS[options.gateway])
+    secret = entered(kind, options.environment, options.secret_file)
+    entity, home = id_of("ent", options.entity), Home(options.home)
+    if options.gateway in PER_CURRENCY and not asyncio.run(is_finished(home)):
+        raise ConfigurationError(
+            "processes of an older version do not know this gateway: finish the upgrade first, by "
+            "`strongroom upgrade --finish`."
+        )
 
     async def run() -> UUID:
         now = SystemClock().now()
         account = new_id(microseconds_since_epoch(now), entity)
-        async with _owner(Home(options.home)) as connection:
-            await _entity_of(connection, entity)
+        async with owners_vault(home) as (connection, keyring):
+            await entity_of(connection, entity)
+            keys = await keyring.entity(entity)
             await begin(connection, [entity])
             await connection.execute(
                 ACCOUNTS_SQL["add_account"],
@@ -108,14 +98,41 @@ def gateway_accounts_add(options: argparse.Namespace) -> int:
                 account,
                 options.gateway,
                 options.environment,
-                os.fspath(file),
                 options.base_url,
                 now,
             )
+            slot = Slot(entity, account, kind.name)
+            await enter_with_derived(set_secret, connection, keys, slot, secret, now)
             await connection.execute("COMMIT")
         return account
 
-    print(to_text("gwa", asyncio.run(run())))
+    with vault_at_hand():
+        account = asyncio.run(run())
+    print(to_text("gwa", account))
+    print(f"its secret is in the vault: delete {options.secret_file}", file=sys.stderr)
+    return 0
+
+
+def gateway_accounts_publish(options: argparse.Namespace) -> int:
+    """Names the publishable key of an account; with it, its entity's payments have a page."""
+    account = id_of("gwa", options.account)
+    if not re.fullmatch(r"pk_(test|live)_[A-Za-z0-9]{8,200}", options.key):
+        raise ConfigurationError("a publishable key has to look like pk_test_… or pk_live_…")
+
+    async def run() -> None:
+        async with payments_owner(Home(options.home)) as connection:
+            found = await account_of(connection, account)
+            if (found["environment"] == "live") != options.key.startswith("pk_live_"):
+                raise ConfigurationError("the key is of another mode than the account.")
+            entity = found["legal_entity_id"]
+            await begin(connection, [entity])
+            await connection.execute(
+                ACCOUNTS_SQL["name_publishable_key"], entity, account, options.key
+            )
+            await connection.execute("COMMIT")
+
+    asyncio.run(run())
+    print("named")
     return 0
 
 
@@ -126,12 +143,12 @@ def keys_create(options: argparse.Namespace) -> int:
     if unknown:
         raise ConfigurationError("scopes are: " + ", ".join(sorted(SCOPES)))
     home = Home(options.home)
-    entity = _id("ent", options.entity)
+    entity = id_of("ent", options.entity)
 
     async def run() -> str:
         now = SystemClock().now()
-        async with _owner(home) as connection:
-            await _entity_of(connection, entity)
+        async with payments_owner(home) as connection:
+            await entity_of(connection, entity)
             await begin(connection, [entity])
             token = await add_key(
                 connection,
@@ -151,10 +168,10 @@ def keys_create(options: argparse.Namespace) -> int:
 
 def keys_list(options: argparse.Namespace) -> int:
     """Prints the keys of a legal entity, without their secrets."""
-    entity = _id("ent", options.entity)
+    entity = id_of("ent", options.entity)
 
     async def run() -> list[asyncpg.Record]:
-        async with _owner(Home(options.home)) as connection:
+        async with payments_owner(Home(options.home)) as connection:
             await begin(connection, [entity])
             return await connection.fetch(ACCESS_SQL["list_keys"], entity)
 
@@ -167,11 +184,11 @@ def keys_list(options: argparse.Namespace) -> int:
 
 def keys_revoke(options: argparse.Namespace) -> int:
     """Revokes a key; every process refuses it within 5 seconds."""
-    key = _id("key", options.id)
+    key = id_of("key", options.id)
 
     async def run() -> bool:
-        async with _owner(Home(options.home)) as connection:
-            entity = await _entity_of(connection, key)
+        async with payments_owner(Home(options.home)) as connection:
+            entity = await entity_of(connection, key)
             await begin(connection, [entity])
             done = await connection.fetchval(
                 ACCESS_SQL["revoke_key"], entity, key, SystemClock().now()
@@ -197,12 +214,12 @@ def explain(options: argparse.Namespace) -> int:
 
 def _with_history(options: argparse.Namespace, *, short: bool) -> int:
     home = Home(options.home)
-    payment_id = _id("pay", options.id)
+    payment_id = id_of("pay", options.id)
 
     async def run() -> list[str]:
         async with _reader(home) as pool:
             async with pool.acquire() as connection:
-                entity = await _entity_of(connection, payment_id)
+                entity = await entity_of(connection, payment_id)
             history = await read_history(pool, entity, payment_id)
         if history is None:
             raise ConfigurationError("there is no such payment.")
@@ -219,13 +236,7 @@ def payments_list(options: argparse.Namespace) -> int:
     async def run() -> list[Payment]:
         async with _reader(home) as pool:
             async with pool.acquire() as connection:
-                entities = await connection.fetch(ACCESS_SQL["entities"])
-            if options.entity is not None:
-                entity = _id("ent", options.entity)
-            elif len(entities) == 1:
-                entity = entities[0]["legal_entity_id"]
-            else:
-                raise ConfigurationError("say --entity; `strongroom entities list` shows them.")
+                entity = await entity_named(connection, options.entity)
             filters = Filters(status=options.status)
             return (await list_payments(pool, entity, filters, None, options.limit)).payments
 

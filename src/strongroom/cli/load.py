@@ -22,7 +22,7 @@ def bench_load(options: argparse.Namespace) -> int:
 
     plan = LoadPlan(
         url=options.url or Home(options.home).settings().api_url,
-        api_key=_api_key(options),
+        api_key=api_key_of(options),
         clients=options.clients,
         seconds=options.seconds,
         payments_max=options.payments,
@@ -74,7 +74,7 @@ class Screen:
             self._lines = 0
 
 
-def _api_key(options: argparse.Namespace) -> str:
+def api_key_of(options: argparse.Namespace) -> str:
     """The key: of a file, of the environment, or of the home's own development key."""
     if options.key_file is not None:
         if options.key_file.stat().st_mode & 0o077:

@@ -12,6 +12,7 @@ from strongroom.database import UNREACHABLE
 from strongroom.errors import (
     Forbidden,
     Invalid,
+    Missing,
     Problem,
     Unavailable,
     described,
@@ -19,6 +20,7 @@ from strongroom.errors import (
 )
 from strongroom.http.exchange import Asked, Reply, internal_error, problem_reply
 from strongroom.ids import MalformedId, from_text
+from strongroom.vault.errors import Unreadable, VaultError
 from strongroom.work.batch import OutcomeOfCommitUnknown, QueueFull, Refused
 
 log = structlog.get_logger()
@@ -30,6 +32,14 @@ async def authorise(keys: ApiKeys, asked: Asked, scope: str) -> Credential:
     if scope not in credential.scopes:
         raise Forbidden("scope_missing", scope=scope)
     return credential
+
+
+async def check_caller(keys: ApiKeys, asked: Asked, scope: str) -> None:
+    """Raises what `authorise` does, and Problem for whatever else comes of it."""
+    try:
+        await authorise(keys, asked, scope)
+    except Exception as error:  # noqa: BLE001 - no bug may leave a caller without an answer
+        raise problem_of(error) from None
 
 
 async def answer(operation: Callable[..., Awaitable[Reply]], *arguments: Any) -> Reply:
@@ -56,11 +66,25 @@ def problem_of(error: Exception) -> Problem:
     if isinstance(error, Refused):
         log.warning("refused_by_database", error=type(error.__cause__).__name__)
         return Invalid("refused_by_database")
+    if isinstance(error, Unreadable):
+        log.error("sealed_value_unreadable", **described(error))
+        return internal_error()
+    if isinstance(error, VaultError):
+        log.warning("vault_out_of_reach", error=type(error).__name__)
+        return Unavailable("vault_unavailable")
     if isinstance(error, (*UNREACHABLE, asyncpg.SerializationError)):
         log.warning("database_out_of_reach", error=type(error).__name__)
         return Unavailable("database_unavailable")
     log.error("operation_failed", **described(error))
     return internal_error()
+
+
+def method_id_of(text: str) -> UUID:
+    """The id in its text form; malformed ones are unknown ones."""
+    try:
+        return from_text("pm", text)
+    except MalformedId:
+        raise Missing("payment_method_not_found") from None
 
 
 def payment_id_of(text: str) -> UUID:
@@ -69,3 +93,11 @@ def payment_id_of(text: str) -> UUID:
         return from_text("pay", text)
     except MalformedId:
         raise no_such_payment() from None
+
+
+def customer_id_of(text: str) -> UUID:
+    """The id in its text form; malformed ones are unknown ones."""
+    try:
+        return from_text("cus", text)
+    except MalformedId:
+        raise Missing("customer_not_found") from None

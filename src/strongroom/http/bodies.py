@@ -14,6 +14,7 @@ from msgspec import Meta, Struct
 
 from strongroom.errors import Invalid
 from strongroom.http import fields
+from strongroom.http.consents import SaveBody
 from strongroom.http.exchange import JSON, Asked
 from strongroom.money import AMOUNT_MINOR_MAX
 from strongroom.payments.idempotency import KEY_CHARACTERS_MAX
@@ -21,17 +22,35 @@ from strongroom.payments.states import Capture
 
 BULK_BYTES_MAX: Final = 1024 * 1024
 BULK_ITEMS_MAX: Final = 500
+ALTERNATIVES_MAX: Final = 4
 
 _encoder: Final = msgspec.json.Encoder()
 
 _WAIT: Final = re.compile(r"(?:^|[,;\s])wait\s*=\s*(\d{1,6})(?:$|[,;\s])")
 
 
+class Alternative(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A token that the same card has elsewhere."""
+
+    gateway: Annotated[Literal["stripe", "braintree"], Meta(description="Who knows the token.")]
+    token: fields.Token
+    account: fields.GatewayAccountId | None = None
+
+
 class Instrument(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """What pays: a token that the gateway gave to the customer's browser."""
 
-    gateway: Annotated[Literal["stripe"], Meta(description="Who knows the token.")]
+    gateway: Annotated[Literal["stripe", "braintree"], Meta(description="Who knows the token.")]
     token: fields.Token
+    account: fields.GatewayAccountId | None = None
+    alternatives: Annotated[
+        tuple[Alternative, ...],
+        Meta(
+            description="What the same card has at other accounts, in case this one cannot take "
+            "it, in the order of your preference.",
+            extra_json_schema={"maxItems": ALTERNATIVES_MAX},
+        ),
+    ] = ()
 
 
 class CreatePayment(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -51,6 +70,12 @@ class CreatePayment(Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
         Capture,
         Meta(description="`manual`: the amount is only held, until a capture takes it."),
     ] = "automatic"
+    country: fields.Country | None = None
+    save: Annotated[
+        SaveBody | None,
+        Meta(description="Saves what pays, once it has paid, for a customer."),
+    ] = None
+    tax_calculation: fields.TaxedBy | None = None
 
 
 class CapturePayment(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -66,9 +91,16 @@ class CancelPayment(Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
 
 
 class ConfirmPayment(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """An instrument for a payment that waits for one, or nothing after the customer's action."""
+    """What pays for a payment that waits for it, or nothing after the customer's action."""
 
     instrument: Instrument | None = None
+    payment_method: Annotated[
+        fields.PaymentMethodId | None, Meta(description="A saved one, in place of an instrument.")
+    ] = None
+    off_session: Annotated[
+        bool,
+        Meta(description="The customer is away, and has agreed to this before: for a saved one."),
+    ] = False
     return_url: fields.ReturnUrl | None = None
 
 
@@ -122,7 +154,7 @@ def _each_name_once(pairs: list[tuple[str, object]]) -> None:
 
 def _wrong_shape(message: str, known: str) -> Invalid:
     """msgspec's message without the parts that could hold the caller's own words."""
-    path = re.search(r"at `\$\.([a-z_]+(?:\.[a-z_]+)?)", message)
+    path = re.search(r"at `\$\.([a-z_]+(?:\.[a-z0-9_]+)?)", message)
     field = path.group(1) if path else None
     if "unknown field" in message:
         return Invalid("field_unknown", fields=known)
@@ -173,10 +205,12 @@ def check_create(body: CreatePayment, now: datetime) -> tuple[str, datetime]:
     if currency is None:
         raise Invalid("currency_unknown", field="currency")
     check_merchant_reference(body.merchant_reference)
-    _check_description(body.description)
+    check_description(body.description)
     check_metadata(body.metadata)
     check_instrument(body.instrument)
     check_return_url(body.return_url)
+    if body.country is not None and not fields.COUNTRY.fullmatch(body.country):
+        raise Invalid("country_invalid", field="country")
     if body.not_after is None:
         return currency, now + fields.NOT_AFTER_DEFAULT
     if body.not_after > now + fields.NOT_AFTER_MAX:
@@ -184,10 +218,10 @@ def check_create(body: CreatePayment, now: datetime) -> tuple[str, datetime]:
     return currency, now if body.not_after <= now else body.not_after.astimezone(UTC)
 
 
-def check_amount(amount_minor: int) -> None:
+def check_amount(amount_minor: int, field: str = "amount") -> None:
     """Raises Invalid for what is no amount of money."""
     if not 0 < amount_minor <= AMOUNT_MINOR_MAX:
-        raise Invalid("amount_invalid", field="amount")
+        raise Invalid("amount_invalid", field=field)
 
 
 def not_after_invalid() -> Invalid:
@@ -208,7 +242,8 @@ def check_merchant_reference(text: str) -> None:
         raise Invalid("merchant_reference_characters", field="merchant_reference")
 
 
-def _check_description(text: str | None) -> None:
+def check_description(text: str | None) -> None:
+    """Raises Invalid for a description that is too long or holds control characters."""
     if text is None:
         return
     if len(text) > fields.DESCRIPTION_CHARACTERS_MAX:
@@ -233,14 +268,58 @@ def check_metadata(metadata: dict[str, str]) -> None:
             raise Invalid("metadata_characters", field="metadata")
 
 
+def check_evidence(texts: dict[str, str]) -> None:
+    """Raises Invalid for a text that is empty, too long or unprintable."""
+    for name, text in texts.items():
+        if not 1 <= len(text) <= fields.EVIDENCE_CHARACTERS_MAX:
+            most = fields.EVIDENCE_CHARACTERS_MAX
+            raise Invalid("evidence_length", field=f"evidence.{name}", least=1, most=most)
+        if not _is_plain(text, fields.LINES):
+            raise Invalid("evidence_characters", field=f"evidence.{name}")
+
+
 def _is_plain(text: str, allowed: re.Pattern[str]) -> bool:
     return text.isprintable() or allowed.fullmatch(text) is not None
 
 
 def check_instrument(instrument: Instrument | None) -> None:
     """Raises Invalid for what cannot be a token of the gateway; a card number cannot."""
-    if instrument is not None and not fields.PAYMENT_METHOD.fullmatch(instrument.token):
-        raise Invalid("instrument_token_malformed", field="instrument.token")
+    if instrument is None:
+        return
+    if len(instrument.alternatives) > ALTERNATIVES_MAX:
+        raise Invalid(
+            "instrument_alternatives_too_many",
+            field="instrument.alternatives",
+            most=ALTERNATIVES_MAX,
+        )
+    tokens: tuple[Instrument | Alternative, ...] = (instrument, *instrument.alternatives)
+    for one in tokens:
+        check_token(one.gateway, one.token, place_of(one))
+        if one.account is not None and not fields.ACCOUNT_ID.fullmatch(one.account):
+            raise account_unknown(one)
+
+
+def check_token(gateway: str, token: str, place: str = "instrument") -> None:
+    """Raises Invalid for what cannot be a token of the gateway."""
+    if not fields.TOKENS[gateway].fullmatch(token):
+        raise Invalid("instrument_token_malformed", field=f"{place}.token")
+
+
+def account_unknown(of: Instrument | Alternative) -> Invalid:
+    """The refusal of an account that is not the legal entity's, or not in use, or malformed."""
+    return Invalid("gateway_account_unknown", field=f"{place_of(of)}.account")
+
+
+def place_of(one: Instrument | Alternative) -> str:
+    """The field that it stands in."""
+    return "instrument" if isinstance(one, Instrument) else "instrument.alternatives"
+
+
+def check_one_instrument(body: ConfirmPayment) -> None:
+    """Raises Invalid for two things that pay, and for nobody's word that the customer is away."""
+    saved = body.payment_method is not None
+    if (saved and body.instrument is not None) or (body.off_session and not saved):
+        raise Invalid("instrument_ambiguous", field="payment_method")
 
 
 def check_return_url(url: str | None) -> None:
@@ -266,25 +345,37 @@ class _CreateFields(Struct, frozen=True, kw_only=True):
     are stored stay the same.
     """
 
+    alternatives: list[list[str | None]] | msgspec.UnsetType
     amount: int
     capture: Capture | msgspec.UnsetType
+    country: str | msgspec.UnsetType
     currency: str
     description: str | None
     gateway: str | None
+    gateway_account: str | msgspec.UnsetType
     merchant_reference: str
     metadata: dict[str, str]
     not_after: datetime | None
     return_url: str | None
+    save: dict[str, object] | msgspec.UnsetType
+    tax_calculation: str | msgspec.UnsetType
 
 
 def stable_fields(body: CreatePayment | ConfirmPayment) -> Struct | dict[str, Any]:
     """What the fingerprint covers: everything but the one-time token."""
     gateway = None if body.instrument is None else body.instrument.gateway
+    named = _named_elsewhere(body.instrument)
     if isinstance(body, ConfirmPayment):
-        return {"gateway": gateway, "return_url": body.return_url}
+        saved = {} if body.payment_method is None else {
+            "payment_method": body.payment_method, "off_session": body.off_session,
+        }  # fmt: skip
+        return {"gateway": gateway, "return_url": body.return_url, **saved, **named}
     return _CreateFields(
+        alternatives=named.get("alternatives", msgspec.UNSET),
+        gateway_account=named.get("gateway_account", msgspec.UNSET),
         amount=body.amount,
         capture=msgspec.UNSET if body.capture == "automatic" else body.capture,
+        country=msgspec.UNSET if body.country is None else body.country,
         currency=body.currency.upper(),
         description=body.description,
         gateway=gateway,
@@ -292,4 +383,16 @@ def stable_fields(body: CreatePayment | ConfirmPayment) -> Struct | dict[str, An
         metadata=body.metadata,
         not_after=body.not_after,
         return_url=body.return_url,
+        save=msgspec.UNSET if body.save is None else body.save.stable_fields,
+        tax_calculation=msgspec.UNSET if body.tax_calculation is None else body.tax_calculation,
     )
+
+
+def _named_elsewhere(instrument: Instrument | None) -> dict[str, Any]:
+    """What an instrument says of accounts; nothing where it does not, as before it could."""
+    named: dict[str, Any] = {}
+    if instrument is not None and instrument.account is not None:
+        named["gateway_account"] = instrument.account
+    if instrument is not None and instrument.alternatives:
+        named["alternatives"] = [[one.gateway, one.account] for one in instrument.alternatives]
+    return named

@@ -10,8 +10,9 @@ aside, as RFC 7240 allows, and no Preference-Applied says otherwise: a bulk answ
 payments are on disk, and each can be waited for by its id.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Final
+from uuid import UUID
 
 import msgspec
 from msgspec import Meta, Struct
@@ -23,6 +24,7 @@ from strongroom.http.creation import Accepted, Wanted
 from strongroom.http.exchange import Asked, Reply, json_reply
 from strongroom.http.listing import CREATE_PATH, PaymentView, view_of
 from strongroom.http.waiting import status_of
+from strongroom.payments.texts import Texts, texts_of
 
 BULK_PATH: Final = f"{CREATE_PATH}/bulk"
 
@@ -105,14 +107,15 @@ def _read(item: BulkPayment | msgspec.Raw) -> Wanted | Problem:
         return problem
 
 
-def bulk_reply(ends: Sequence[Accepted | Exception]) -> Reply:
-    """The answer to a bulk."""
-    return json_reply(
-        200, BulkPaymentResults(results=[_result(index, end) for index, end in enumerate(ends)])
-    )
+def bulk_reply(ends: Sequence[Accepted | Exception], opened: Mapping[UUID, Texts]) -> Reply:
+    """The answer to a bulk; `opened` are the texts of those payments that were there before."""
+    results = [_result(index, end, opened) for index, end in enumerate(ends)]
+    return json_reply(200, BulkPaymentResults(results=results))
 
 
-def _result(index: int, end: Accepted | Exception) -> BulkPaymentResult:
+def _result(
+    index: int, end: Accepted | Exception, opened: Mapping[UUID, Texts]
+) -> BulkPaymentResult:
     if isinstance(end, Exception):
         problem = problem_of(end)
         return BulkPaymentResult(
@@ -125,5 +128,7 @@ def _result(index: int, end: Accepted | Exception) -> BulkPaymentResult:
         index=index,
         status=status_of(end.payment, replayed=end.replayed),
         replayed=end.replayed,
-        payment=view_of(end.payment),
+        payment=view_of(
+            end.payment, texts_of(end.payment, opened) if end.texts is None else end.texts
+        ),
     )

@@ -4,18 +4,28 @@ from collections.abc import Callable
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
 from strongroom.access.api_keys import ApiKeys, Credential
 from strongroom.clock import Clock
-from strongroom.errors import Conflict, Invalid, no_such_payment
-from strongroom.gateways.port import Account
+from strongroom.customers.methods import Methods, NoConsent, NoSuchMethod, NotReady
+from strongroom.errors import (
+    Conflict,
+    Invalid,
+    InvariantBroken,
+    Missing,
+    Problem,
+    no_such_payment,
+)
+from strongroom.gateways.routing import Facts, Market, Token
 from strongroom.http import bodies
-from strongroom.http.asking import answer, authorise, payment_id_of
+from strongroom.http.asking import answer, authorise, method_id_of, payment_id_of
 from strongroom.http.exchange import Asked, Reply
-from strongroom.http.instruments import Instruments, account_missing
+from strongroom.http.instruments import Instruments
 from strongroom.http.listing import CREATE_PATH
 from strongroom.http.payments import payment_reply
 from strongroom.http.waiting import Waiting
+from strongroom.ids import to_text
 from strongroom.payments.commands import (
     Commander,
     Denied,
@@ -35,6 +45,8 @@ from strongroom.payments.states import (
     NotPossible,
     Payment,
 )
+from strongroom.payments.texts import TextStore, texts_of
+from strongroom.vault.errors import SubjectDestroyed
 
 _confirm_decoder: Final = msgspec.json.Decoder(bodies.ConfirmPayment)
 _capture_decoder: Final = msgspec.json.Decoder(bodies.CapturePayment)
@@ -51,12 +63,16 @@ class CommandOperations:
         keys: ApiKeys,
         instruments: Instruments,
         commander: Commander,
+        texts: TextStore,
         waiting: Waiting[Payment],
+        methods: Methods,
     ) -> None:
+        self._methods = methods
         self._clock = clock
         self._keys = keys
         self._instruments = instruments
         self._commander = commander
+        self._texts = texts
         self._waiting = waiting
 
     async def confirm(self, asked: Asked, payment_text: str) -> Reply:
@@ -76,23 +92,81 @@ class CommandOperations:
         body = bodies.decode(asked, _confirm_decoder, bodies.fields_of(bodies.ConfirmPayment))
         bodies.check_instrument(body.instrument)
         bodies.check_return_url(body.return_url)
+        bodies.check_one_instrument(body)
         instrument = body.instrument
-        account: Account | None = None
-        if instrument is not None:
-            account = await self._instruments.find(credential.legal_entity_id, instrument.gateway)
+        saved: Token | Problem | None = None
+        if body.payment_method is not None:
+            saved = await self._saved(credential, body.payment_method, body)
+        market: Market | None = None
+        if instrument is not None or isinstance(saved, Token):
+            market = await self._instruments.market(credential.legal_entity_id)
 
         def wish(payment: Payment) -> Command:
-            if instrument is None:
+            if isinstance(saved, Problem):
+                raise saved
+            if market is None:
                 return CustomerReturned()
-            if account is None:
-                raise account_missing(instrument.gateway)
-            self._instruments.check_amount(account.gateway, payment.amount_minor, payment.currency)
-            return InstrumentBrought(
-                account.gateway, account.gateway_account_id, instrument.token, body.return_url
-            )
+            if saved is not None:
+                return self._by_saved(market, payment, saved, body)
+            return self._brought(market, payment, instrument, body.return_url)
 
         return await self._carry_out(
             asked, credential, payment_text, "confirm", bodies.stable_fields(body), wish
+        )
+
+    async def _saved(
+        self, credential: Credential, method_text: str, body: bodies.ConfirmPayment
+    ) -> Token | Problem:
+        """The saved instrument, or why it cannot pay; a repeat does not ask."""
+        try:
+            saving, token = await self._methods.payable(
+                credential.legal_entity_id, method_id_of(method_text), off_session=body.off_session
+            )
+        except NoSuchMethod:
+            return Missing("payment_method_not_found")
+        except NotReady:
+            return Conflict("payment_method_not_ready")
+        except NoConsent:
+            return Conflict("consent_missing")
+        except SubjectDestroyed:
+            return Conflict("customer_erased")
+        except Missing as unknown:
+            return unknown
+        return Token(saving.gateway, token, saving.gateway_account_id)
+
+    def _by_saved(
+        self, market: Market, payment: Payment, token: Token, body: bodies.ConfirmPayment
+    ) -> Command:
+        """What is saved, at its account; no other account can take it."""
+        facts = _facts(payment, off_session=body.off_session, saves=True)
+        found = self._instruments.plan_for_saved(market, facts, token)
+        [way] = found.ways
+        return InstrumentBrought(
+            way.gateway, way.gateway_account_id, token.token, body.return_url, route=found
+        )
+
+    def _brought(
+        self,
+        market: Market,
+        payment: Payment,
+        instrument: bodies.Instrument | None,
+        return_url: str | None,
+    ) -> Command:
+        """The instrument at its account: one that the payment waits for, where there is one."""
+        if instrument is None:
+            raise InvariantBroken("nothing was brought")
+        wanted = next((way for way in payment.ways if way.gateway == instrument.gateway), None)
+        if wanted is not None and instrument.account is None:
+            at = to_text("gwa", wanted.gateway_account_id)
+            instrument = replace(instrument, account=at)
+        found = self._instruments.plan(market, _facts(payment), instrument)
+        first, *others = found.ways
+        if first.token is None:
+            raise InvariantBroken("an instrument without a token")
+        known = {way.gateway_account_id for way in others}
+        others += [way for way in payment.ways if way.gateway_account_id not in known]
+        return InstrumentBrought(
+            first.gateway, first.gateway_account_id, first.token, return_url, tuple(others), found
         )
 
     async def _capture(self, asked: Asked, payment_text: str) -> Reply:
@@ -137,10 +211,25 @@ class CommandOperations:
             at=self._clock.now(),
             wish=wish,
         )
+        # First what the answer needs: what cannot be answered is not done.
+        opened = await self._texts.read(order.legal_entity_id, [order.payment_id])
         done = done_or_raise(await self._commander.carry_out(order))
+        texts = texts_of(done.payment, opened)
         return await payment_reply(
-            asked, done.payment, self._waiting, replayed=done.replayed, created=False
+            asked, done.payment, texts, self._waiting, replayed=done.replayed, created=False
         )
+
+
+def _facts(payment: Payment, *, off_session: bool = False, saves: bool = False) -> Facts:
+    """What rules ask of a payment that exists; its customer's country is not kept."""
+    return Facts(
+        legal_entity_id=payment.legal_entity_id,
+        amount_minor=payment.amount_minor,
+        currency=payment.currency,
+        capture=payment.capture,
+        off_session=off_session,
+        saves=saves,
+    )
 
 
 def done_or_raise(outcome: Outcome) -> Done:

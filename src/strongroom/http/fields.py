@@ -17,6 +17,8 @@ from strongroom.payments.idempotency import KEY_CHARACTERS_MAX
 
 REFERENCE_CHARACTERS_MAX: Final = 200
 DESCRIPTION_CHARACTERS_MAX: Final = 1000
+EVIDENCE_CHARACTERS_MAX: Final = 20_000
+"""Of one field, at Stripe (docs.stripe.com/api/disputes/update)."""
 METADATA_KEYS_MAX: Final = 50
 METADATA_KEY_CHARACTERS_MAX: Final = 40
 METADATA_VALUE_CHARACTERS_MAX: Final = 500
@@ -34,14 +36,22 @@ CURRENCIES: Final = {code: code for code in sorted(EXPONENTS)} | {
 _LINE: Final = r"[^\x00-\x1f\x7f-\x9f]*"
 _LINES: Final = r"[^\x00-\x08\x0b-\x1f\x7f-\x9f]*"
 """No control characters, C1 too: a terminal that shows the text would obey them."""
-_PAYMENT_METHOD: Final = r"pm_(?!.*[0-9]{12})[A-Za-z0-9_]{1,250}"
-"""Random ids do not hold twelve digits in a row; card numbers do."""
+_PAYMENT_METHOD: Final = r"pm_(?!.*[0-9]{13})[A-Za-z0-9_]{1,250}"
+"""No id holds thirteen digits in a row, as card numbers do; a UUID (some nonces are) may twelve."""
+_GATEWAY_CUSTOMER: Final = r"cus_(?!.*[0-9]{13})[A-Za-z0-9_]{1,250}"
 _KEY: Final = rf"[\x21-\x7e]{{1,{KEY_CHARACTERS_MAX}}}"
-_URL: Final = r"(https://|http://(127\.0\.0\.1|localhost)[:/])[\x21-\x7e]+"
+_URL: Final = r"(https://|http://(127\.0\.0\.1|([a-z0-9-]{1,63}\.)?localhost)[:/])[\x21-\x7e]+"
+"""Names below localhost are of this machine as well (RFC 6761, 6.3)."""
 
+_COUNTRY: Final = r"[A-Z]{2}"
+
+COUNTRY: Final = re.compile(_COUNTRY)
 LINE: Final = re.compile(_LINE)
 LINES: Final = re.compile(_LINES)
-PAYMENT_METHOD: Final = re.compile(_PAYMENT_METHOD)
+_NONCE: Final = r"(?=.*[A-Za-z_-])(?!.*[0-9]{13})[A-Za-z0-9_-]{1,255}"
+TOKENS: Final = {"stripe": re.compile(_PAYMENT_METHOD), "braintree": re.compile(_NONCE)}
+"""By gateway, what its tokens look like; no card number does."""
+GATEWAY_CUSTOMER: Final = re.compile(_GATEWAY_CUSTOMER)
 KEY: Final = re.compile(_KEY)
 URL: Final = re.compile(_URL)
 
@@ -49,6 +59,9 @@ URL: Final = re.compile(_URL)
 def id_pattern(prefix: Prefix) -> str:
     """The anchored pattern of an id: 26 characters hold 130 bits, so the first is below 8."""
     return f"^{prefix}_[0-7][{ALPHABET}]{{{TEXT_CHARACTERS - 1}}}$"
+
+
+ACCOUNT_ID: Final = re.compile(id_pattern("gwa"))
 
 
 def is_merchant_reference(text: str) -> bool:
@@ -71,6 +84,14 @@ PaymentId = Annotated[
         examples=["pay_01m7xymr1mfnzbqf5r8f0krvww"],
     ),
 ]
+PaymentMethodId = Annotated[
+    str,
+    Meta(
+        description="Begins with `pm_`, and sorts by the time of its making.",
+        extra_json_schema={"pattern": id_pattern("pm")},
+        examples=["pm_01m7xykq8v3w1bqf5r8f0krvww"],
+    ),
+]
 RefundId = Annotated[
     str,
     Meta(
@@ -78,6 +99,40 @@ RefundId = Annotated[
         extra_json_schema={"pattern": id_pattern("ref")},
         examples=["ref_01m7xyn2v0ezjtqf5r8f0krvww"],
     ),
+]
+DisputeId = Annotated[
+    str,
+    Meta(
+        description="Begins with `dsp_`, and sorts by the time at which we first heard of it.",
+        extra_json_schema={"pattern": id_pattern("dsp")},
+        examples=["dsp_01m7xyp4t0f8k1tqf5r8f0krvw"],
+    ),
+]
+PayoutId = Annotated[
+    str,
+    Meta(
+        description="Begins with `pyt_`, and sorts by the time at which we first heard of it.",
+        extra_json_schema={"pattern": id_pattern("pyt")},
+        examples=["pyt_01m7xyp4t0f8k1tqf5r8f0krvw"],
+    ),
+]
+TaxCalculationId = Annotated[
+    str,
+    Meta(
+        description="Begins with `txc_`, and sorts by the time of its making.",
+        extra_json_schema={"pattern": id_pattern("txc")},
+        examples=["txc_01m7xyn8s6d3k0tqf5r8f0krvw"],
+    ),
+]
+TaxedBy = Annotated[
+    TaxCalculationId,
+    Meta(
+        description="What the payment is taxed by: a calculation of the same currency, with this "
+        "amount as its total. Once the payment has succeeded, it is reported to the tax service."
+    ),
+]
+SignedSum = Annotated[
+    int, Meta(description="In minor units; below zero where it goes the other way.")
 ]
 Amount = Annotated[
     int,
@@ -121,6 +176,14 @@ Description = Annotated[
         examples=["Two tickets, row 7"],
     ),
 ]
+EvidenceText = Annotated[
+    str,
+    Meta(
+        description="For the bank; may be personal data. It is kept until the gateway has it.",
+        extra_json_schema=_text(_LINES, 1, EVIDENCE_CHARACTERS_MAX),
+        examples=["Delivered on 3 November, signed for by the customer."],
+    ),
+]
 Metadata = Annotated[
     dict[
         Annotated[str, Meta(extra_json_schema=_text(_LINE, 1, METADATA_KEY_CHARACTERS_MAX))],
@@ -135,10 +198,44 @@ Metadata = Annotated[
 Token = Annotated[
     str,
     Meta(
-        description="The gateway's token of the card: a PaymentMethod id of Stripe. Card data is "
-        "refused.",
-        extra_json_schema={"pattern": f"^{_PAYMENT_METHOD}$"},
+        description="The gateway's token of the card: a PaymentMethod id of Stripe (`pm_…`), a "
+        "payment method nonce of Braintree. Card data is refused.",
+        extra_json_schema={"pattern": f"^{_NONCE}$"},
         examples=["pm_card_visa"],
+    ),
+]
+Version = Annotated[
+    int,
+    Meta(
+        description="Goes up by one with every change.",
+        extra_json_schema={"minimum": 1},
+    ),
+]
+GatewayCustomer = Annotated[
+    str,
+    Meta(
+        description="Whose the token is at the gateway already, by its customer's id there "
+        "(`cus_…` of Stripe). The payment method is then adopted: looked at, and not saved anew.",
+        extra_json_schema={"pattern": f"^{_GATEWAY_CUSTOMER}$"},
+        examples=["cus_NffrFeUfNV2Hib"],
+    ),
+]
+Country = Annotated[
+    str,
+    Meta(
+        description="Where the customer is: two capital letters of ISO 3166-1. Routes may ask for "
+        "it; it is not shown again.",
+        extra_json_schema={"pattern": f"^{_COUNTRY}$"},
+        examples=["DE"],
+    ),
+]
+GatewayAccountId = Annotated[
+    str,
+    Meta(
+        description="An account of yours at a gateway, by the id that adding it printed. "
+        "Without it, the routes decide, or the oldest account at the gateway.",
+        extra_json_schema={"pattern": id_pattern("gwa")},
+        examples=["gwa_01m7xymr1mfnzbqf5r8f0krvww"],
     ),
 ]
 NotAfter = Annotated[

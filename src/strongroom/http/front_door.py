@@ -1,8 +1,9 @@
-"""The front door: raw ASGI that takes the accept requests itself and hands on everything else.
+"""The front door: raw ASGI that takes accept requests and webhooks, and hands on everything else.
 
 A framework costs several times the work of the whole accept path per request, so the hot
 operations, create and its bulk, are read by hand here. Litestar serves the same operations for the
-OpenAPI and as the plain way; a test holds both equal.
+OpenAPI and as the plain way; a test holds both equal. Webhooks of gateways stand here alone: no
+caller of the API ever sends one.
 """
 
 import asyncio
@@ -11,9 +12,14 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 from urllib.parse import unquote
 
-from strongroom.errors import Problem, TooLarge, Unavailable
+from msgspec import structs
+
+from strongroom.errors import Invalid, Problem, TooLarge, Unavailable
+from strongroom.http import webhooks
+from strongroom.http.asking import answer
 from strongroom.http.bodies import BULK_BYTES_MAX
 from strongroom.http.bulk import BULK_PATH
+from strongroom.http.card_guard import GUARD, CardGuard
 from strongroom.http.exchange import (
     BODY_BYTES_MAX,
     BODY_SECONDS_MAX,
@@ -39,10 +45,17 @@ FIXED_HEADERS: Final = [
 
 
 class FrontDoor:
-    """An ASGI application: POST /v1/payments and its bulk here, the rest in `plain`."""
+    """An ASGI application: POST /v1/payments, its bulk and webhooks here, the rest in `plain`."""
 
-    def __init__(self, operations: PaymentOperations, plain: Application) -> None:
-        self._plain = plain
+    def __init__(
+        self,
+        operations: PaymentOperations,
+        plain: Application,
+        guard: CardGuard = GUARD,
+        hooks: webhooks.WebhookOperations | None = None,
+    ) -> None:
+        self._plain, self._guard, self._hooks = plain, guard, hooks
+        self._check_caller = operations.check_caller
         self._here: Final = {
             CREATE_PATH: (operations.create, BODY_BYTES_MAX),
             BULK_PATH: (operations.bulk, BULK_BYTES_MAX),
@@ -64,17 +77,44 @@ class FrontDoor:
             or scope["method"] != "POST"
             or scope["query_string"]
         ):
-            await self._plain(scope, receive, send)
+            await self._elsewhere(scope, receive, send)
             return
         try:
             operation, bytes_max = self._here[scope["path"]]
             headers = read_headers(scope["headers"])
-            body = await read_body(receive, bytes_max)
+            body = await read_all(receive, bytes_max)
+            asked = Asked(method="POST", path=scope["path"], body=body, **headers)
+            if len(body) > BODY_BYTES_MAX:
+                await self._check_caller(asked, "payments:write")
+            self._guard.check_body(body)
         except Problem as problem:
             await write_reply(send, problem_reply(problem))
             return
-        asked = Asked(method="POST", path=scope["path"], body=body, **headers)
         await write_reply(send, await operation(asked))
+
+    async def _elsewhere(self, scope: Scope, receive: Receive, send: Send) -> None:
+        hooks = self._hooks
+        named = None
+        if hooks and scope["type"] == "http" and scope["path"].startswith(webhooks.PREFIX):
+            named = hooks.gateway_of(scope["raw_path"])
+        if hooks is None or named is None:
+            await self._plain(scope, receive, send)
+            return
+        scope["path_template"] = webhooks.ROUTE
+        if hooks.is_challenge(named[0], scope["method"]):
+            await write_reply(send, await answer(hooks.prove, *named, scope["query_string"]))
+            return
+        if scope["method"] != "POST":
+            refusal = problem_reply(Invalid("method_not_allowed"))
+            allowed = "GET, POST" if hooks.is_challenge(named[0], "GET") else "POST"
+            await write_reply(send, structs.replace(refusal, headers=(("allow", allowed),)))
+            return
+        try:
+            body = await read_all(receive, webhooks.BODY_BYTES_MAX)
+        except Problem as problem:
+            await write_reply(send, problem_reply(problem))
+            return
+        await write_reply(send, await answer(hooks.receive, *named, scope["headers"], body))
 
 
 def decoded(raw_path: bytes) -> str:
@@ -86,13 +126,14 @@ def decoded(raw_path: bytes) -> str:
     return unquote(_ENCODED_SLASH.sub("%252F", raw_path.decode("ascii")))
 
 
-async def read_body(
-    receive: Callable[[], Awaitable[Any]], bytes_max: int = BODY_BYTES_MAX
-) -> bytes:
-    """The whole body.
+async def read_all(receive: Callable[[], Awaitable[Any]], bytes_max: int) -> bytes:
+    """The whole body, in which no card number was looked for yet.
 
-    Raises TooLarge beyond `bytes_max`, without reading on, and Unavailable when it has not come
+    Raises TooLarge beyond `bytes_max`, without reading on; and Unavailable when it has not come
     within BODY_SECONDS_MAX: a client that stalls must not hold a connection, or a stop, for ever.
+
+    To look at a body that is larger than a single request needs takes a while, in which nobody is
+    served. So whose key is no good is refused before; nothing else may be done with it.
     """
     try:
         async with asyncio.timeout(BODY_SECONDS_MAX):

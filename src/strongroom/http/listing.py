@@ -12,8 +12,11 @@ from strongroom.clock import EPOCH
 from strongroom.errors import Invalid
 from strongroom.http import fields
 from strongroom.ids import MalformedId, Prefix, from_text, to_text
+from strongroom.payments.declines import MEANINGS
 from strongroom.payments.reads import Filters
-from strongroom.payments.states import Capture, Payment, Status
+from strongroom.payments.states import Capture, DeclineClass, Payment, Status
+from strongroom.payments.texts import Texts
+from strongroom.payments.ways import Refusal, Retry
 
 CREATE_PATH: Final = "/v1/payments"
 LIMIT_DEFAULT: Final = 20
@@ -35,6 +38,24 @@ class InstrumentView(Struct, frozen=True):
     """Where the instrument's token belongs; the token itself is not shown."""
 
     gateway: str
+
+
+class DeclineView(Struct, frozen=True, kw_only=True):
+    """Why the last attempt was declined, and what follows from that."""
+
+    class_: Annotated[DeclineClass, Meta(description="The same words for every gateway.")] = (
+        msgspec.field(name="class")
+    )
+    raw_code: Annotated[str, Meta(description="The gateway's own code.")]
+    retry: Annotated[
+        Retry,
+        Meta(description="Whether, and how, the same instrument may be tried once more."),
+    ]
+    customer_message: Annotated[
+        str,
+        Meta(description="What the customer may read; of theft and fraud it says nothing."),
+    ]
+    merchant_advice: Annotated[str, Meta(description="What you can do. Not for the customer.")]
 
 
 class PaymentView(Struct, frozen=True, kw_only=True):
@@ -60,6 +81,9 @@ class PaymentView(Struct, frozen=True, kw_only=True):
     refunding_amount: Annotated[
         fields.Sum, Meta(description="What refunds hold whose end is not known yet.")
     ]
+    disputed_amount: Annotated[
+        fields.Sum, Meta(description="What banks have taken back, or hold in open disputes.")
+    ]
     refundable_amount: Annotated[fields.Sum, Meta(description="What a refund may still ask for.")]
     currency: fields.CurrencyShown
     merchant_reference: fields.MerchantReference
@@ -68,19 +92,24 @@ class PaymentView(Struct, frozen=True, kw_only=True):
     instrument: Annotated[
         InstrumentView | None, Meta(description="None as long as the payment waits for one.")
     ]
+    next_gateway: Annotated[
+        str | None,
+        Meta(
+            description="Whose instrument the payment waits for, where the routes, or a decline at "
+            "another gateway, say so: confirm with one."
+        ),
+    ]
+    decline: Annotated[
+        DeclineView | None,
+        Meta(description="The last decline, as long as nothing was approved since."),
+    ]
     next_action: fields.NextAction | None
     not_after: Annotated[
         datetime, Meta(description="What was not sent to the gateway by then is canceled.")
     ]
     created_at: datetime
     updated_at: datetime
-    version: Annotated[
-        int,
-        Meta(
-            description="Goes up by one with every change.",
-            extra_json_schema={"minimum": 1},
-        ),
-    ]
+    version: fields.Version
 
 
 class PaymentList(Struct, frozen=True, kw_only=True):
@@ -112,8 +141,8 @@ class ListParameters(Struct, frozen=True, kw_only=True):
     limit: Limit = LIMIT_DEFAULT
 
 
-def view_of(payment: Payment) -> PaymentView:
-    """The payment as callers see it."""
+def view_of(payment: Payment, texts: Texts) -> PaymentView:
+    """The payment as callers see it, with what was written about it."""
     return PaymentView(
         id=to_text("pay", payment.payment_id),
         status=payment.status,
@@ -125,17 +154,39 @@ def view_of(payment: Payment) -> PaymentView:
         captured_amount=payment.captured_minor,
         refunded_amount=payment.refunded_minor,
         refunding_amount=payment.refunding_minor,
+        disputed_amount=payment.disputed_minor,
         refundable_amount=payment.refundable_minor,
         currency=payment.currency,
         merchant_reference=payment.merchant_reference,
-        description=payment.description,
-        metadata=payment.metadata,
+        description=texts.description,
+        metadata=texts.metadata,
         instrument=None if payment.gateway is None else InstrumentView(payment.gateway),
+        next_gateway=next_gateway_of(payment),
+        decline=None if payment.decline is None else decline_view(payment.decline),
         next_action=payment.next_action,
         not_after=payment.not_after,
         created_at=payment.created_at,
         updated_at=payment.updated_at,
         version=payment.version,
+    )
+
+
+def next_gateway_of(payment: Payment) -> str | None:
+    """Whose instrument is waited for, if anybody's in particular."""
+    if payment.status != "requires_payment_method" or not payment.ways:
+        return None
+    return payment.ways[0].gateway
+
+
+def decline_view(refusal: Refusal) -> DeclineView:
+    """The decline as callers see it."""
+    meaning = MEANINGS[refusal.decline]
+    return DeclineView(
+        class_=refusal.decline,
+        raw_code=refusal.raw_code,
+        retry=refusal.retry,
+        customer_message=meaning.customer_message,
+        merchant_advice=meaning.merchant_advice,
     )
 
 

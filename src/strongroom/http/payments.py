@@ -1,26 +1,24 @@
 """The operations on payments, the same behind the front door and behind Litestar."""
 
-from collections.abc import Callable
 from typing import Final
 
 import asyncpg
 import msgspec
 
 from strongroom.access.api_keys import ApiKeys
-from strongroom.clock import Clock
 from strongroom.errors import no_such_payment
 from strongroom.http import bodies
-from strongroom.http.asking import answer, authorise, payment_id_of
+from strongroom.http.asking import answer, authorise, check_caller, payment_id_of
 from strongroom.http.bulk import bulk_reply, read_items
-from strongroom.http.creation import Creation, Wanted
+from strongroom.http.creation import Accepted, Creation, Wanted
 from strongroom.http.exchange import Asked, Reply, json_reply
-from strongroom.http.instruments import Instruments
-from strongroom.http.listing import CREATE_PATH, PaymentList, PaymentView, read_query, view_of
+from strongroom.http.listing import CREATE_PATH, PaymentList, read_query, view_of
 from strongroom.http.waiting import Waiting, status_of
 from strongroom.ids import to_text
-from strongroom.payments.accept import Acceptor
 from strongroom.payments.reads import list_payments, read_payments
 from strongroom.payments.states import Payment
+from strongroom.payments.texts import Texts, TextStore, texts_of
+from strongroom.vault.keys import UNAVAILABLE
 
 _create_decoder: Final = msgspec.json.Decoder(bodies.CreatePayment)
 _CREATE_FIELDS: Final = bodies.fields_of(bodies.CreatePayment)
@@ -33,19 +31,16 @@ class PaymentOperations:
         self,
         *,
         pool: asyncpg.Pool,
-        clock: Clock,
         keys: ApiKeys,
-        instruments: Instruments,
-        acceptor: Acceptor,
+        creation: Creation,
+        texts: TextStore,
         waiting: Waiting[Payment],
-        random_bytes: Callable[[int], bytes],
     ) -> None:
         self._pool = pool
         self._keys = keys
         self._waiting = waiting
-        self._creation = Creation(
-            clock=clock, instruments=instruments, acceptor=acceptor, random_bytes=random_bytes
-        )
+        self._texts = texts
+        self._creation = creation
 
     async def create(self, asked: Asked) -> Reply:
         """POST /v1/payments."""
@@ -54,6 +49,10 @@ class PaymentOperations:
     async def bulk(self, asked: Asked) -> Reply:
         """POST /v1/payments/bulk."""
         return await answer(self._bulk, asked)
+
+    async def check_caller(self, asked: Asked, scope: str) -> None:
+        """Raises Problem unless the API key of the request is good and has the scope."""
+        await check_caller(self._keys, asked, scope)
 
     async def get(self, asked: Asked, payment_text: str) -> Reply:
         """GET /v1/payments/{id}."""
@@ -68,9 +67,11 @@ class PaymentOperations:
         key = bodies.check_idempotency_key(asked.idempotency_key)
         body = bodies.decode(asked, _create_decoder, _CREATE_FIELDS)
         accepted = await self._creation.one(credential, Wanted(key, body))
+        texts = accepted.texts
         return await payment_reply(
             asked,
             accepted.payment,
+            await self._texts.of(accepted.payment) if texts is None else texts,
             self._waiting,
             replayed=accepted.replayed,
             created=not accepted.replayed,
@@ -78,7 +79,17 @@ class PaymentOperations:
 
     async def _bulk(self, asked: Asked) -> Reply:
         credential = await authorise(self._keys, asked, "payments:write")
-        return bulk_reply(await self._creation.many(credential, read_items(asked)))
+        ends = await self._creation.many(credential, read_items(asked))
+        old = [end.payment for end in ends if isinstance(end, Accepted) and end.replayed]
+        try:
+            opened = await self._texts.read(
+                credential.legal_entity_id, [payment.payment_id for payment in old]
+            )
+        except UNAVAILABLE as error:
+            # Those that were there before wait; the others are on disk, and are told so.
+            ends = [error if isinstance(end, Accepted) and end.replayed else end for end in ends]
+            opened = {}
+        return bulk_reply(ends, opened)
 
     async def _get(self, asked: Asked, payment_text: str) -> Reply:
         credential = await authorise(self._keys, asked, "payments:read")
@@ -86,25 +97,35 @@ class PaymentOperations:
         found = await read_payments(self._pool, {payment_id: credential.legal_entity_id})
         if not found:
             raise no_such_payment()
+        texts = await self._texts.of(found[0])
         payment, headers = await self._waiting.preferred(asked, found[0])
-        return json_reply(200, view_of(payment), *headers)
+        return json_reply(200, view_of(payment, texts), *headers)
 
     async def _list(self, asked: Asked, query: dict[str, list[str]]) -> Reply:
         credential = await authorise(self._keys, asked, "payments:read")
         filters, below, limit = read_query(query)
         page = await list_payments(self._pool, credential.legal_entity_id, filters, below, limit)
-        views: list[PaymentView] = [view_of(payment) for payment in page.payments]
+        opened = await self._texts.read(
+            credential.legal_entity_id, [payment.payment_id for payment in page.payments]
+        )
+        views = [view_of(payment, texts_of(payment, opened)) for payment in page.payments]
         cursor = None if page.below is None else to_text("pay", page.below)
         return json_reply(200, PaymentList(data=views, next_cursor=cursor))
 
 
 async def payment_reply(
-    asked: Asked, payment: Payment, waiting: Waiting[Payment], *, replayed: bool, created: bool
+    asked: Asked,
+    payment: Payment,
+    texts: Texts,
+    waiting: Waiting[Payment],
+    *,
+    replayed: bool,
+    created: bool,
 ) -> Reply:
     """The payment, after the wait that the caller prefers: 202 while it is `processing`."""
     payment, headers = await waiting.preferred(asked, payment)
     if replayed:
         headers.append(("idempotent-replayed", "true"))
-    view = view_of(payment)
+    view = view_of(payment, texts)
     headers.append(("location", f"{CREATE_PATH}/{view.id}"))
     return json_reply(status_of(payment, replayed=not created), view, *headers)

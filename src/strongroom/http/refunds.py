@@ -25,6 +25,8 @@ from strongroom.payments.commands import Commander, Order, RefundWish
 from strongroom.payments.idempotency import fingerprint, gateway_key_seed
 from strongroom.payments.reads import list_refunds, read_refunds
 from strongroom.payments.refunds import Refund, RefundReason, RefundStatus
+from strongroom.payments.texts import SALT_BYTES, Texts, TextStore, seal_texts, texts_of
+from strongroom.vault.keys import UNAVAILABLE, EntityKeys
 
 PATH: Final = "/v1/refunds"
 
@@ -137,6 +139,7 @@ class RefundOperations:
         keys: ApiKeys,
         instruments: Instruments,
         commander: Commander,
+        texts: TextStore,
         waiting: Waiting[Refund],
         random_bytes: Callable[[int], bytes],
     ) -> None:
@@ -145,6 +148,7 @@ class RefundOperations:
         self._keys = keys
         self._instruments = instruments
         self._commander = commander
+        self._texts = texts
         self._waiting = waiting
         self._random_bytes = random_bytes
 
@@ -168,18 +172,18 @@ class RefundOperations:
         credential = await authorise(self._keys, asked, "payments:write")
         key = bodies.check_idempotency_key(asked.idempotency_key)
         body = bodies.decode(asked, _decoder, bodies.fields_of(CreateRefund))
-        refund, replayed = await self._refund(credential, key, body)
+        refund, texts, replayed = await self._refund(credential, key, body)
         refund, headers = await self._waiting.preferred(asked, refund)
         if replayed:
             headers.append(("idempotent-replayed", "true"))
-        view = view_of(refund)
+        view = view_of(refund, texts)
         headers.append(("location", f"{PATH}/{view.id}"))
         return json_reply(status_of(refund, replayed=replayed), view, *headers)
 
     async def _refund(
         self, credential: Credential, key: str, body: CreateRefund
-    ) -> tuple[Refund, bool]:
-        """The refund as it now stands, and whether its key had made it before."""
+    ) -> tuple[Refund, Texts, bool]:
+        """The refund as it now stands, its texts, and whether its key had made it before."""
         if body.amount is not None:
             bodies.check_amount(body.amount)
         bodies.check_metadata(body.metadata)
@@ -190,19 +194,29 @@ class RefundOperations:
             "reason": body.reason,
             "metadata": body.metadata,
         }
+        refund_id, texts = new_id(microseconds_since_epoch(now), entity), Texts(None, body.metadata)
+        sealed, forms = None, [fingerprint("POST", PATH, stable)]
+        if not texts.is_empty:
+            keys = await self._text_keys(entity)
+            forms.append(b"" if keys is None else fingerprint("POST", PATH, stable, keys.mac))
+            if keys is not None and self._texts.seals:
+                sealed = seal_texts(keys, refund_id, texts, self._random_bytes(SALT_BYTES))
+                forms.reverse()
         order = Order(
             legal_entity_id=entity,
             payment_id=payment_id_of(body.payment),
             idempotency_key=key,
             operation="refunds.create",
-            fingerprint=fingerprint("POST", PATH, stable),
+            fingerprint=forms[0],
+            other_fingerprint=forms[-1],
             actor=credential.actor,
             at=now,
             wish=RefundWish(
-                refund_id=new_id(microseconds_since_epoch(now), entity),
+                refund_id=refund_id,
                 amount_minor=body.amount,
                 reason=body.reason,
-                metadata=body.metadata,
+                metadata=body.metadata if sealed is None else {},
+                sealed_texts=sealed,
                 gateway_key=f"sr_{gateway_key_seed(entity, key).hex()}_refund",
                 digest_salt=self._random_bytes(16),
                 check_amount=self._instruments.check_part,
@@ -211,7 +225,18 @@ class RefundOperations:
         done = done_or_raise(await self._commander.carry_out(order))
         if done.refund is None:
             raise Invalid("idempotency_key_reused")
-        return done.refund, done.replayed
+        if done.replayed:
+            texts = await self._texts.of(done.refund)
+        return done.refund, texts, done.replayed
+
+    async def _text_keys(self, legal_entity_id: UUID) -> EntityKeys | None:
+        """What texts are sealed by; None while they are not sealed yet and it cannot be had."""
+        try:
+            return await self._texts.keys(legal_entity_id)
+        except UNAVAILABLE:
+            if self._texts.seals:
+                raise
+            return None
 
     async def _bulk(self, asked: Asked) -> Reply:
         credential = await authorise(self._keys, asked, "payments:write")
@@ -231,7 +256,7 @@ class RefundOperations:
             asked = Asked(method="POST", path=PATH, body=bytes(raw))
             item = bodies.decode(asked, _item_decoder, bodies.fields_of(BulkRefund))
             key = bodies.check_idempotency_key(item.idempotency_key)
-            refund, replayed = await self._refund(credential, key, item)
+            refund, texts, replayed = await self._refund(credential, key, item)
         except Exception as error:  # noqa: BLE001 - one item must not cost the others their answer
             problem: Problem = problem_of(error)
             return BulkRefundResult(
@@ -244,7 +269,7 @@ class RefundOperations:
             index=index,
             status=status_of(refund, replayed=replayed),
             replayed=replayed,
-            refund=view_of(refund),
+            refund=view_of(refund, texts),
         )
 
     async def _get(self, asked: Asked, refund_text: str) -> Reply:
@@ -253,8 +278,9 @@ class RefundOperations:
         found = await read_refunds(self._pool, {refund_id: credential.legal_entity_id})
         if not found:
             raise Missing("refund_not_found")
+        texts = await self._texts.of(found[0])
         refund, headers = await self._waiting.preferred(asked, found[0])
-        return json_reply(200, view_of(refund), *headers)
+        return json_reply(200, view_of(refund, texts), *headers)
 
     async def _list(self, asked: Asked, query: dict[str, list[str]]) -> Reply:
         credential = await authorise(self._keys, asked, "payments:read")
@@ -263,14 +289,16 @@ class RefundOperations:
         if (text := given.get("payment")) is not None:
             payment_id = payment_id_of(text)
         page = await list_refunds(self._pool, credential.legal_entity_id, payment_id, below, limit)
-        cursor = None if page.below is None else to_text("ref", page.below)
-        return json_reply(
-            200, RefundList(data=[view_of(one) for one in page.refunds], next_cursor=cursor)
+        opened = await self._texts.read(
+            credential.legal_entity_id, [refund.refund_id for refund in page.refunds]
         )
+        cursor = None if page.below is None else to_text("ref", page.below)
+        views = [view_of(refund, texts_of(refund, opened)) for refund in page.refunds]
+        return json_reply(200, RefundList(data=views, next_cursor=cursor))
 
 
-def view_of(refund: Refund) -> RefundView:
-    """The refund as callers see it."""
+def view_of(refund: Refund, texts: Texts) -> RefundView:
+    """The refund as callers see it, with what was written about it."""
     return RefundView(
         id=to_text("ref", refund.refund_id),
         payment=to_text("pay", refund.payment_id),
@@ -280,7 +308,7 @@ def view_of(refund: Refund) -> RefundView:
         amount=refund.amount_minor,
         currency=refund.currency,
         reason=refund.reason,
-        metadata=refund.metadata,
+        metadata=texts.metadata,
         created_at=refund.created_at,
         updated_at=refund.updated_at,
     )

@@ -9,8 +9,16 @@ from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFou
 from litestar.handlers import HTTPRouteHandler
 
 from strongroom.errors import Invalid, Missing, Problem, described
-from strongroom.http.exchange import Asked, Reply, internal_error, problem_reply, read_headers
-from strongroom.http.front_door import FIXED_HEADERS, read_body
+from strongroom.http.card_guard import GUARD, CardGuard
+from strongroom.http.exchange import (
+    BODY_BYTES_MAX,
+    Asked,
+    Reply,
+    internal_error,
+    problem_reply,
+    read_headers,
+)
+from strongroom.http.front_door import FIXED_HEADERS, read_all
 from strongroom.http.reference.operation import Call, Operation, Rooms
 from strongroom.http.reference.table import OPERATIONS
 
@@ -21,19 +29,20 @@ AnyRequest = Request[Any, Any, Any]
 log = structlog.get_logger()
 
 
-def make_application(rooms: Rooms) -> Litestar:
+def make_application(rooms: Rooms, guard: CardGuard = GUARD) -> Litestar:
     """The Litestar application over the same operations that the front door calls."""
     return Litestar(
-        route_handlers=[_route(operation, rooms) for operation in OPERATIONS],
+        route_handlers=[_route(operation, rooms, guard) for operation in OPERATIONS],
         openapi_config=None,
         exception_handlers={Problem: _problem, HTTPException: _http, Exception: _bug},
         logging_config=None,
     )
 
 
-def _route(operation: Operation, rooms: Rooms) -> HTTPRouteHandler:
+def _route(operation: Operation, rooms: Rooms, guard: CardGuard) -> HTTPRouteHandler:
     async def answer(request: AnyRequest) -> Response[bytes]:
-        return _response(await operation.answering(rooms, await _call(operation, request)))
+        call = await _call(operation, request, rooms, guard)
+        return _response(await operation.answering(rooms, call))
 
     path = operation.path.replace("}", ":str}")
     return HTTPRouteHandler(path, http_method=HttpMethod(operation.method), name=operation.id)(
@@ -41,8 +50,10 @@ def _route(operation: Operation, rooms: Rooms) -> HTTPRouteHandler:
     )
 
 
-async def _call(operation: Operation, request: AnyRequest) -> Call:
+async def _call(operation: Operation, request: AnyRequest, rooms: Rooms, guard: CardGuard) -> Call:
     """What the operation works on. Raises Invalid and others when it cannot be read."""
+    if not is_only_way(request.scope["raw_path"]):
+        raise Missing("route_not_found")
     method, path = str(request.method), request.scope["path"]
     if operation.scope is None:
         asked = Asked(method=method, path=path)
@@ -50,11 +61,24 @@ async def _call(operation: Operation, request: AnyRequest) -> Call:
     headers = read_headers(request.scope["headers"])
     body = b""
     if operation.body is not None:
-        body = await read_body(request.receive, operation.body_bytes_max)
+        body = await read_all(request.receive, operation.body_bytes_max)
+    asked = Asked(method=method, path=path, body=body, **headers)
+    if len(body) > BODY_BYTES_MAX:
+        await rooms.payments.check_caller(asked, operation.scope)
+    guard.check_body(body)
     query = _query(request)
     if operation.query is None and query:
         raise Invalid("parameter_unknown", known="none")
-    return Call(Asked(method=method, path=path, body=body, **headers), request.path_params, query)
+    return Call(asked, request.path_params, query)
+
+
+def is_only_way(raw_path: bytes) -> bool:
+    """Whether the path is written as the table has it.
+
+    The framework leaves empty segments out, so `//v1//payments` would lead to `/v1/payments`, past
+    a filter in front of us that knows only the one.
+    """
+    return b"//" not in raw_path and (raw_path == b"/" or not raw_path.endswith(b"/"))
 
 
 def _query(request: AnyRequest) -> dict[str, list[str]]:
@@ -88,8 +112,10 @@ def _problem(_: AnyRequest, problem: Problem) -> Response[bytes]:
     return _response(problem_reply(problem))
 
 
-def _http(_: AnyRequest, error: HTTPException) -> Response[bytes]:
+def _http(request: AnyRequest, error: HTTPException) -> Response[bytes]:
     """Litestar's own refusals, in our form and without its words."""
+    if not is_only_way(request.scope["raw_path"]):
+        return _response(problem_reply(Missing("route_not_found")))
     if isinstance(error, NotFoundException):
         problem: Problem = Missing("route_not_found")
     elif isinstance(error, MethodNotAllowedException):

@@ -1,5 +1,8 @@
 """Around everything that is served: each request gets an id, and each answer is counted.
 
+Before that, a request with a card number in its head is refused: its id and its traceparent are not
+even read.
+
 On the accept path this is what telemetry costs a request, so it is written for speed: one walk over
 the headers, and no coroutine of its own around the messages that are sent.
 """
@@ -12,6 +15,7 @@ import structlog
 
 from strongroom.clock import monotonic_seconds
 from strongroom.errors import described
+from strongroom.http.card_guard import GUARD, CardGuard
 from strongroom.http.exchange import internal_error, problem_reply
 from strongroom.http.front_door import Application, Message, Receive, Scope, Send, write_reply
 from strongroom.telemetry.port import NO_TELEMETRY, NoTelemetry
@@ -39,7 +43,7 @@ class Traffic:
     """An ASGI application around `application`.
 
     `front_paths` are served before any router, so their path is their route. `trusts_callers`:
-    their traceparent is taken up.
+    their traceparent is taken up. `guard` refuses card numbers.
     """
 
     def __init__(
@@ -49,11 +53,12 @@ class Traffic:
         *,
         front_paths: frozenset[str] = frozenset(),
         trusts_callers: bool = False,
+        guard: CardGuard = GUARD,
     ) -> None:
         self._application = application
         self._telemetry, self._answered = telemetry, telemetry.answered
         self._front_posts = {path: f"POST {path}" for path in front_paths}
-        self._trusts_callers = trusts_callers
+        self._trusts_callers, self._guard = trusts_callers, guard
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -63,7 +68,8 @@ class Traffic:
         started = monotonic_seconds()
         given = traceparent = None
         waited = False
-        for name, value in scope["headers"]:
+        refusal = self._guard.refusal_of_head(scope)
+        for name, value in scope["headers"] if refusal is None else ():
             if name in _READ:
                 if name == HEADER:
                     given = value if given is None else b""  # two ids are none
@@ -85,7 +91,10 @@ class Traffic:
             return send(message)
 
         try:
-            await self._application(scope, receive, tell)
+            if refusal is None:
+                await self._application(scope, receive, tell)
+            else:
+                await write_reply(tell, problem_reply(refusal))
         except Exception as bug:  # noqa: BLE001 - no bug may leave a caller without an answer
             log.error("application_failed", **described(bug))
             if not status:
@@ -95,7 +104,7 @@ class Traffic:
 
     def around(self, application: Application) -> "Traffic":
         """The same around another application."""
-        return Traffic(application, self._telemetry)
+        return Traffic(application, self._telemetry, guard=self._guard)
 
     def _route(self, scope: Scope) -> str:
         """Method and route, of which there are few; never a path that a caller made up."""

@@ -54,8 +54,19 @@ def target_of(plan: LoadPlan) -> Target:
     """Where the plan leads. Raises ConfigurationError when it may not be run."""
     _check_limits(plan)
     _check_key(plan.api_key)
+    target = target_at(plan.url)
+    if not plan.owned and not _is_loopback(target):
+        raise ConfigurationError(
+            f"{target.host} is not on this machine: load on what is not yours is an attack. "
+            "Say --i-own-this-deployment if it is."
+        )
+    return target
+
+
+def target_at(url: str) -> Target:
+    """Where an address leads, to which a key may be sent. Raises ConfigurationError."""
     try:
-        parts = urlsplit(plan.url)
+        parts = urlsplit(url)
         port = parts.port
     except ValueError:
         raise _bad_url() from None
@@ -65,17 +76,11 @@ def target_of(plan: LoadPlan) -> Target:
         raise _bad_url()
     tls = parts.scheme == "https"
     target = Target(parts.hostname, port or (443 if tls else 80), tls)
-    if not _is_loopback(target):
-        if not plan.owned:
-            raise ConfigurationError(
-                f"{target.host} is not on this machine: load on what is not yours is an attack. "
-                "Say --i-own-this-deployment if it is."
-            )
-        if not tls:
-            raise ConfigurationError(
-                f"{target.host} is not on this machine: use https, so that the API key does not "
-                "travel in the clear."
-            )
+    if not tls and not _is_loopback(target):
+        raise ConfigurationError(
+            f"{target.host} is not on this machine: use https, so that the API key does not "
+            "travel in the clear."
+        )
     return target
 
 

@@ -19,6 +19,12 @@ POSTGRES_READY_SECONDS_MAX = 300.0
 POSTGRES_STOP_SECONDS_MAX = 30.0
 PROGRAM_READY_SECONDS_MAX = 30.0
 API_PROCESSES_MAX = 2
+MERCHANT_ACCOUNTS = {
+    currency: f"example_{currency.lower()}" for currency in ("EUR", "USD", "JPY", "KWD", "ISK")
+}
+"""By currency, the merchant accounts of Braintree's stand-in; none is in pounds, on purpose."""
+KEYS_PREFIX = "strongroom_dev:standinpublickey:"
+CHECKOUT = "checkout"
 PROGRAM_STOP_SECONDS_MAX = 35.0  # a request may wait 30 s for its payment
 
 
@@ -62,6 +68,30 @@ def stand_in_child(home: Path, port: int) -> Child:
             *("--port", str(port), "--data", str(home / "stripe")),
             *("--secret-key-file", str(stripe_key_file(home))),
             *("--knob-token-file", str(knob_token_file(home))),
+            *("--webhooks-file", str(webhooks_file(home))),
+            *("--publishable-key-file", str(publishable_key_file(home))),
+        ],
+        is_ready=is_ready,
+    )
+
+
+def braintree_child(home: Path, port: int) -> Child:
+    """Braintree's stand-in on 127.0.0.1:`port`; ready when it prints a line `ready …`."""
+    log_file = home / "logs" / "braintree.log"
+
+    async def is_ready(started: Started) -> bool:
+        return printed_line(log_file, started.log_offset, "ready ")
+
+    return _program(
+        home,
+        "braintree",
+        [
+            "strongroom_sandbox.braintree",
+            *("--port", str(port), "--data", str(home / "braintree")),
+            *("--credentials-file", str(braintree_keys_file(home))),
+            *("--knob-token-file", str(knob_token_file(home))),
+            *("--webhooks-file", str(braintree_webhooks_file(home))),
+            *(f"--merchant-account={name}={cur}" for cur, name in MERCHANT_ACCOUNTS.items()),
         ],
         is_ready=is_ready,
     )
@@ -109,14 +139,61 @@ def worker_child(home: Path, number: int, count: int, metrics_port: int) -> Chil
     return _program(home, worker_name(number, count), ["strongroom", "worker", *arguments])
 
 
+def checkout_child(home: Path, port: int, metrics_port: int) -> Child:
+    """The page for customers on 127.0.0.1:`port`; ready when GET /readyz says 200."""
+
+    async def is_ready(_: Started) -> bool:
+        return await answers_ok(port, "/readyz")
+
+    return _program(
+        home,
+        CHECKOUT,
+        [
+            *("strongroom", "checkout", "--home", str(home), "--port", str(port)),
+            *("--metrics-port", str(metrics_port)),
+        ],
+        is_ready=is_ready,
+    )
+
+
 def stripe_key_file(home: Path) -> Path:
     """Where the secret API key stands that the stand-in accepts."""
     return home / "secrets" / "stripe_key"
 
 
+def braintree_keys_file(home: Path) -> Path:
+    """Where merchant id, public and private key stand that Braintree's stand-in accepts."""
+    return home / "secrets" / "braintree_keys"
+
+
+def publishable_key_file(home: Path) -> Path:
+    """Where the key stands that a browser shows the stand-in."""
+    return home / "secrets" / "stripe_publishable_key"
+
+
 def knob_token_file(home: Path) -> Path:
-    """Where the token stands that turns the stand-in's fault knobs."""
+    """Where the token stands that turns the stand-ins' fault knobs."""
     return home / "secrets" / "knob_token"
+
+
+def webhook_secret_file(home: Path) -> Path:
+    """Where the secret stands that the stand-in signs its webhooks with."""
+    return home / "secrets" / "stripe_webhook_secret"
+
+
+def webhooks_file(home: Path) -> Path:
+    """Where the stand-in is told to send its webhooks."""
+    return home / "run" / "stripe_webhooks.json"
+
+
+def braintree_webhooks_file(home: Path) -> Path:
+    """Where Braintree's stand-in is told to send its webhooks."""
+    return home / "run" / "braintree_webhooks.json"
+
+
+def checkout_url(port: int) -> str:
+    """The origin of the page: a name of its own, for browsers keep cookies by name."""
+    return f"http://checkout.localhost:{port}"
 
 
 def http_url(port: int) -> str:

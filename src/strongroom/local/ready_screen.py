@@ -33,6 +33,8 @@ class Running:
     api_key_file: Path
     legal_entity: str
     stripe_url: str
+    braintree_url: str
+    checkout_url: str
     knob_token: str
     postgres_url_file: Path
     pids: dict[str, int]
@@ -46,6 +48,8 @@ def ready_line(running: Running) -> str:
         "api_key": running.api_key,
         "legal_entity": running.legal_entity,
         "stripe_url": running.stripe_url,
+        "braintree_url": running.braintree_url,
+        "checkout_url": running.checkout_url,
         "knob_token": running.knob_token,
         "postgres_url_file": str(running.postgres_url_file),
         "pids": running.pids,
@@ -65,6 +69,8 @@ def screen(running: Running) -> str:
 
   API            {running.api_url}
   Stripe         {running.stripe_url}   (a stand-in)
+  Braintree      {running.braintree_url}   (a stand-in)
+  Checkout page  {running.checkout_url}
   API key        in {running.api_key_file}
   Legal entity   {running.legal_entity}
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from strongroom.local import children, postgres
 from strongroom.local.errors import LocalError
@@ -18,9 +19,13 @@ from strongroom.local.ports import LOOPBACK, free_ports, port_is_free
 from strongroom.local.postgres import Cluster
 from strongroom.local.ready_screen import Running, ready_line, screen
 from strongroom.local.supervisor import Child, Supervisor
-from strongroom.local.targets import write_targets
+from strongroom.local.targets import write_targets, write_webhooks
 
-PORT_HIGHEST = 65_534  # the next one is the stand-in's
+if TYPE_CHECKING:
+    from strongroom.local.first_entity import DevDeployment
+
+PORT_HIGHEST = 65_532  # the next three are the stand-ins' and the page's
+CHECKOUT_OFFSET = 3
 WORKERS_MAX = 16
 _EXIT_OK = 0
 _EXIT_FAILED = 1
@@ -33,9 +38,10 @@ _SPAWN_SECONDS = 0.01
 class UpOptions:
     """What to start.
 
-    `port` is the API's on 127.0.0.1, the Stripe stand-in takes the next one; 0 chooses two free
-    ones. `database_url` names an owner's login on an existing server in place of the embedded
-    one. `quiet` leaves only the `ready` line on stdout and errors on stderr.
+    `port` is the API's on 127.0.0.1, the stand-ins for Stripe and Braintree take the next two, the
+    page for customers the third; 0 chooses free ones. `database_url` names an owner's login on an
+    existing server in place of the embedded one. `quiet` leaves only the `ready` line on stdout and
+    errors on stderr.
     """
 
     home: Path
@@ -103,6 +109,8 @@ class _Ports:
 
     api: int
     stripe: int
+    braintree: int
+    checkout: int
     metrics: dict[str, int]
 
 
@@ -115,19 +123,26 @@ def _ports(options: UpOptions) -> _Ports:
     telling = [
         *(children.api_name(number + 1) for number in range(children.api_processes())),
         *(children.worker_name(number + 1, count) for number in range(count)),
+        children.CHECKOUT,
     ]
     # Where metrics are served is told, never agreed on beforehand, so any ports will do.
     if options.port == 0:
-        first = free_ports(2 + len(telling))
-        return _Ports(first, first + 1, _numbered(telling, first + 2))
-    for port, owner in ((options.port, "the API"), (options.port + 1, "the Stripe stand-in")):
+        first = free_ports(4 + len(telling))
+        return _Ports(first, first + 1, first + 2, first + 3, _numbered(telling, first + 4))
+    checkout = options.port + CHECKOUT_OFFSET
+    for port, owner in (
+        (options.port, "the API"),
+        (options.port + 1, "the Stripe stand-in"),
+        (options.port + 2, "the Braintree stand-in"),
+        (checkout, "the checkout page"),
+    ):
         if not port_is_free(port):
             raise LocalError(
                 f"port {port} of {LOOPBACK}, meant for {owner}, is taken or not allowed: "
-                "choose another by --port N (N and N+1 are used), or --port 0 for any"
+                "choose another by --port N (N to N+3 are used), or --port 0 for any"
             )
     metrics = _numbered(telling, free_ports(len(telling)))
-    return _Ports(options.port, options.port + 1, metrics)
+    return _Ports(options.port, options.port + 1, options.port + 2, checkout, metrics)
 
 
 def _numbered(names: list[str], first: int) -> dict[str, int]:
@@ -168,34 +183,43 @@ async def _start_all(
     progress: _Progress,
 ) -> None:
     begun = time.monotonic()
-    keep_secret(children.stripe_key_file(home), prefix="sk_test_")
-    knob_token = keep_secret(children.knob_token_file(home))
-    # The stand-in starts beside everything else: nothing needs it before the worker.
+    publishable_key, knob_token = _keep_secrets(home)
+    # The stand-ins start beside everything else: nothing needs them before the worker.
     stand_in = asyncio.create_task(
         progress.timing(
-            "Stripe stand-in started", supervisor.start(children.stand_in_child(home, ports.stripe))
+            "Stand-ins started",
+            supervisor.start(
+                children.stand_in_child(home, ports.stripe),
+                children.braintree_child(home, ports.braintree),
+            ),
         )
     )
     # A failure of something else comes first, and is the one to be told.
     stand_in.add_done_callback(lambda task: task.cancelled() or task.exception())
     database = asyncio.create_task(_start_database(supervisor, cluster, progress))
     await asyncio.sleep(_SPAWN_SECONDS)
-    # Imported late, while both start.
-    from strongroom.setup import prepare_dev
+    from strongroom.local.first_entity import prepare_dev  # late, while both start
 
     await database
     owner_url = options.database_url or postgres.url(_given(cluster))
-    # For tools beside us: the port changes with each start.
-    postgres_url_file = home / "secrets" / "postgres_url"
+    postgres_url_file = home / "secrets" / "postgres_url"  # for tools: its port changes
     write_atomically(postgres_url_file, owner_url + "\n")
     with progress.timed("Schema, roles and keys ready"), _plain_refusals(options.database_url):
         deployment = await prepare_dev(
-            home, owner_url, children.http_url(ports.stripe), children.http_url(ports.api)
+            home,
+            owner_url,
+            children.http_url(ports.stripe),
+            children.http_url(ports.api),
+            braintree_url=children.http_url(ports.braintree),
+            checkout_url=children.checkout_url(ports.checkout),
+            publishable_key=publishable_key,
         )
+    _write_webhooks(home, f"{children.http_url(ports.api)}/webhooks", deployment)
     await asyncio.gather(
         stand_in,
         progress.timing(
-            "API and worker started", supervisor.start(*_processes(home, ports, options.workers))
+            "API, worker and page started",
+            supervisor.start(*_processes(home, ports, options.workers)),
         ),
     )
     progress.done("Ready", time.monotonic() - begun)
@@ -207,6 +231,8 @@ async def _start_all(
             api_key_file=deployment.api_key_file,
             legal_entity=deployment.legal_entity,
             stripe_url=children.http_url(ports.stripe),
+            braintree_url=children.http_url(ports.braintree),
+            checkout_url=children.checkout_url(ports.checkout),
             knob_token=knob_token,
             postgres_url_file=postgres_url_file,
             pids=supervisor.pids() | {"supervisor": os.getpid()},
@@ -214,6 +240,24 @@ async def _start_all(
         ),
         options.quiet,
     )
+
+
+def _keep_secrets(home: Path) -> tuple[str, str]:
+    """See to it that the stand-ins have theirs; returns the publishable key, the knobs' token."""
+    keep_secret(children.stripe_key_file(home), prefix="sk_test_")
+    keep_secret(children.webhook_secret_file(home), prefix="whsec_")
+    keep_secret(children.braintree_keys_file(home), prefix=children.KEYS_PREFIX)
+    publishable_key = keep_secret(children.publishable_key_file(home), prefix="pk_test_")
+    return publishable_key, keep_secret(children.knob_token_file(home))
+
+
+def _write_webhooks(home: Path, url: str, deployment: "DevDeployment") -> None:
+    stripe, braintree = deployment.gateway_account, deployment.braintree_account
+    secret_file = children.webhook_secret_file(home)
+    write_webhooks(children.webhooks_file(home), f"{url}/stripe/{stripe}", secret_file)
+    if braintree is not None:
+        file = children.braintree_webhooks_file(home)
+        write_webhooks(file, f"{url}/braintree/{braintree}", None)
 
 
 def _metrics_urls(home: Path, ports: _Ports) -> dict[str, str]:
@@ -239,6 +283,7 @@ def _processes(home: Path, ports: _Ports, workers: int) -> list[Child]:
             )
             for number in range(1, workers + 1)
         ),
+        children.checkout_child(home, ports.checkout, ports.metrics[children.CHECKOUT]),
     ]
 
 

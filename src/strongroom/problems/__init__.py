@@ -11,10 +11,11 @@ from typing import Final
 from strongroom.problems.known import TITLES, Known
 from strongroom.problems.requests import ALLOWED, FIELDS, PARAMETERS, READING
 from strongroom.problems.states import FINDING, HERE, STATE
+from strongroom.problems.webhooks import WEBHOOKS
 
 __all__ = ["CATALOGUE", "TITLES", "Known"]
 
 CATALOGUE: Final[dict[str, Known]] = (
-    READING | ALLOWED | FINDING | STATE | FIELDS | PARAMETERS | HERE
+    READING | ALLOWED | FINDING | STATE | FIELDS | PARAMETERS | HERE | WEBHOOKS
 )
 """By code; in the order in which a request can meet them."""

@@ -7,6 +7,13 @@ from strongroom.problems.known import Known
 _CORRECT: Final = "Correct {field} and send again."
 
 READING: Final = {
+    "card_number_refused": Known(
+        422,
+        "The request holds in its {place} what looks like a card number; nothing of it was kept.",
+        "Send the gateway's token instead of a card number. In a reference of your own, let no "
+        "more than 12 digits follow on each other: put a letter between them.",
+        {"place": "body"},
+    ),
     "json_malformed": Known(
         400, "The body is not well-formed JSON in UTF-8.", "Send one JSON object."
     ),
@@ -153,6 +160,19 @@ FIELDS: Final = {
         _CORRECT,
         field="description",
     ),
+    "evidence_length": Known(
+        422,
+        "A text of evidence has {least} to {most} characters.",
+        _CORRECT,
+        {"least": "1", "most": "20000"},
+        field="evidence.customer_name",
+    ),
+    "evidence_characters": Known(
+        422,
+        "A text of evidence has characters that cannot be printed.",
+        _CORRECT,
+        field="evidence.customer_name",
+    ),
     "metadata_too_large": Known(
         422,
         "The field metadata has at most {most} keys.",
@@ -173,6 +193,13 @@ FIELDS: Final = {
         _CORRECT,
         field="metadata",
     ),
+    "customer_field_invalid": Known(
+        422,
+        "The field {field} must be {rule}.",
+        _CORRECT,
+        {"rule": "an e-mail address of at most 254 characters"},
+        field="email",
+    ),
     "not_after_invalid": Known(
         422,
         "The field not_after lies ahead, by at most {days} days.",
@@ -182,10 +209,22 @@ FIELDS: Final = {
     ),
     "instrument_token_malformed": Known(
         422,
-        "The field instrument.token is a PaymentMethod id of Stripe, pm_ and letters and digits; "
-        "never card data.",
+        "The field {field} is a PaymentMethod id of Stripe, pm_ and letters and digits, or a nonce "
+        "of Braintree; never card data.",
         _CORRECT,
         field="instrument.token",
+    ),
+    "gateway_customer_malformed": Known(
+        422,
+        "The field {field} is a Customer id of Stripe, cus_ and letters and digits.",
+        _CORRECT,
+        field="instrument.gateway_customer",
+    ),
+    "instrument_ambiguous": Known(
+        422,
+        "Give an instrument or a payment_method, and off_session only with a payment_method.",
+        "Leave one of them out.",
+        field="payment_method",
     ),
     "return_url_invalid": Known(
         422,
@@ -201,12 +240,80 @@ FIELDS: Final = {
         {"most": "500"},
         field="refunds",
     ),
+    "tax_field_invalid": Known(
+        422,
+        "The field {field} must be {rule}.",
+        _CORRECT,
+        {"rule": "a tax code, txcd_ and eight digits"},
+        field="line_items.tax_code",
+    ),
+    "tax_service_missing": Known(
+        422,
+        "The legal entity has no account at a gateway that calculates taxes.",
+        "Add one at Stripe with `strongroom gateway-accounts add`, and set up Stripe Tax there.",
+        field="gateway_account",
+    ),
+    "tax_calculation_unknown": Known(
+        422,
+        "You have no tax calculation of this id that is ready.",
+        "Name one whose status is `ready`.",
+        field="tax_calculation",
+    ),
+    "tax_calculation_expired": Known(
+        422,
+        "The tax calculation can be named until its `usable_until`, which has passed.",
+        "Make a new one and name that.",
+        field="tax_calculation",
+    ),
+    "tax_calculation_differs": Known(
+        422,
+        "The amount and the currency are not the total and the currency of the tax calculation.",
+        "Take the calculation's `total` as the amount, or make a new calculation.",
+        field="tax_calculation",
+    ),
+    "tax_calculation_taken": Known(
+        422,
+        "Another payment that may still charge, or has charged, has this tax calculation.",
+        "Go on with that payment, or make a new calculation.",
+        field="tax_calculation",
+        names_payment=True,
+    ),
+    "country_invalid": Known(
+        422, "The field country is two capital letters.", _CORRECT, field="country"
+    ),
+    "instrument_alternatives_too_many": Known(
+        422,
+        "The field {field} has at most {most} items.",
+        _CORRECT,
+        {"most": "4"},
+        field="instrument.alternatives",
+    ),
+    "gateway_account_unknown": Known(
+        422,
+        "The instrument names an account that is not in use at its gateway.",
+        "Leave it out, or name an account by the id that adding it printed.",
+        field="instrument.account",
+    ),
+    "checkout_not_set_up": Known(
+        422,
+        "No gateway account that the payment may go to can have a page.",
+        "At Stripe, name its key by `strongroom gateway-accounts publish ACCOUNT pk_...`; at "
+        "Braintree, where the currency is paid to by `gateway-accounts pay-to`.",
+    ),
     "gateway_account_missing": Known(
         422,
         "The legal entity has no account at {gateway}.",
         "Add one with `strongroom gateway-accounts add`.",
         {"gateway": "stripe"},
         field="instrument.gateway",
+    ),
+    "merchant_account_missing": Known(
+        422,
+        "The account at {gateway} has no merchant account for this currency.",
+        "Choose another currency or gateway, or say where it is paid to with `strongroom "
+        "gateway-accounts pay-to`.",
+        {"gateway": "braintree"},
+        field="currency",
     ),
 }
 

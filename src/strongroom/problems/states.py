@@ -19,6 +19,36 @@ FINDING: Final = {
         "There is no refund with this id for the legal entity of your API key.",
         "Check the id, and that the API key belongs to the legal entity that made the refund.",
     ),
+    "dispute_not_found": Known(
+        404,
+        "There is no dispute with this id for the legal entity of your API key.",
+        "Check the id, and that the API key belongs to the legal entity whose payment is disputed.",
+    ),
+    "tax_calculation_not_found": Known(
+        404,
+        "There is no tax calculation with this id for the legal entity of your API key.",
+        "Check the id, and that the API key belongs to the legal entity that asked for it.",
+    ),
+    "customer_not_found": Known(
+        404,
+        "There is no customer with this id for the legal entity of your API key.",
+        "Check the id, and that the API key belongs to the legal entity that made the customer.",
+    ),
+    "payout_not_found": Known(
+        404,
+        "There is no payout with this id for the legal entity of your API key.",
+        "Check the id, and that the API key belongs to the legal entity that is paid out.",
+    ),
+    "payment_method_not_found": Known(
+        404,
+        "There is no payment method with this id for the legal entity of your API key.",
+        "Check the id, and that the API key belongs to the legal entity that saved it.",
+    ),
+    "checkout_link_not_found": Known(
+        404,
+        "No checkout link was made for this payment.",
+        "Make one by POST to the path checkout_link below the payment's.",
+    ),
     "route_not_found": Known(
         404, "There is nothing at this path.", "Look at the list of operations in /docs."
     ),
@@ -30,6 +60,16 @@ FINDING: Final = {
 }
 
 STATE: Final = {
+    "dispute_is_over": Known(
+        409,
+        "The dispute does not wait for an answer: it was answered, or decided.",
+        "Look at its status.",
+    ),
+    "dispute_answer_under_way": Known(
+        409,
+        "An answer to the dispute is on its way to the gateway.",
+        "Look at the dispute's answer, and ask again when it is done.",
+    ),
     "merchant_reference_taken": Known(
         409,
         "Another payment that may still charge, or has charged, carries this merchant_reference.",
@@ -93,6 +133,27 @@ STATE: Final = {
         "The amount is larger than what is left: captured, less what refunds gave back or hold.",
         "Ask for at most the payment's `refundable_amount`.",
     ),
+    "customer_erased": Known(
+        409,
+        "The customer was erased: its key is destroyed.",
+        "Make a new customer, where the person has become one again.",
+    ),
+    "payment_method_not_ready": Known(
+        409,
+        "The payment method is still being saved.",
+        "Wait until it is `ready` or `failed`; what its customer does not do in time ends it.",
+    ),
+    "consent_missing": Known(
+        409,
+        "Nobody has told that the customer agreed to be charged by this payment method while away.",
+        "Record the consent at the `consent` of the payment method once the customer has given it, "
+        "or confirm without `off_session` while the customer is there.",
+    ),
+    "gateway_account_retired": Known(
+        409,
+        "The gateway account that knows this payment method is retired: it takes no payments.",
+        "Save the card anew, at an account in use; detach this one.",
+    ),
     "idempotency_key_reused": Known(
         422,
         "This Idempotency-Key was used before for a request with other content.",
@@ -117,6 +178,11 @@ HERE: Final = {
     ),
     "queue_full": Known(503, "Too many requests are waiting.", _SAME_KEY),
     "database_unavailable": Known(503, "The database does not answer.", _SAME_KEY),
+    "vault_unavailable": Known(
+        503,
+        "The keys that this request needs cannot be had at the moment; nothing was done.",
+        _SAME_KEY,
+    ),
     "too_many_connections": Known(
         503,
         "This process serves as many connections as it can; nothing was done.",

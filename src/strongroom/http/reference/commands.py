@@ -26,6 +26,8 @@ _OF_A_COMMAND: Final = (
     *WITH_A_BODY,
     *WITH_AN_IDEMPOTENCY_KEY,
     *WRITTEN_IN_A_BATCH,
+    "database_unavailable",
+    "vault_unavailable",
     "payment_not_found",
     "payment_under_review",
     "payment_is_over",
@@ -37,8 +39,12 @@ CONFIRM: Final = Operation(
     path=PATH + "/confirm",
     tag=TAG,
     summary="Confirm a payment",
-    description="Brings an instrument to a payment in `requires_payment_method`, which is then "
-    "sent. Without an instrument it says that the customer has come back from the action of "
+    description="Brings an instrument, or a `payment_method` that was saved, to a payment in "
+    "`requires_payment_method`, which is then sent; `off_session` says that the customer is away, "
+    "and has agreed to that. A bank that wants an authentication then declines with "
+    "`authentication_required`, and the payment waits for its customer in "
+    "`requires_payment_method`. "
+    "Without one it says that the customer has come back from the action of "
     "`requires_action`: the gateway is asked at once.",
     answering=lambda rooms, call: rooms.commands.confirm(call.asked, call.path["payment_id"]),
     scope="payments:write",
@@ -49,6 +55,12 @@ CONFIRM: Final = Operation(
         *_OF_A_COMMAND,
         *WITH_AN_INSTRUMENT,
         "field_repeated",
+        "instrument_ambiguous",
+        "payment_method_not_found",
+        "payment_method_not_ready",
+        "gateway_account_retired",
+        "consent_missing",
+        "customer_erased",
         "payment_has_an_instrument",
         "payment_is_closing",
         "not_after_passed",

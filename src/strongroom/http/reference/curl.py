@@ -5,7 +5,7 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 from strongroom.http.reference.operation import Example, Operation
-from strongroom.http.reference.shared import EXAMPLE_PAYMENT, EXAMPLE_REFUND
+from strongroom.http.reference.shared import EXAMPLE_IDS
 
 URL_VARIABLE: Final = "$STRONGROOM_URL"
 KEY_VARIABLE: Final = "$STRONGROOM_KEY"
@@ -14,7 +14,7 @@ BODY_COLUMNS_MAX: Final = 70
 
 def curl(operation: Operation, example: Example) -> str:
     """The lines of a shell, with the ids of the examples."""
-    path = operation.path.format(payment_id=EXAMPLE_PAYMENT, refund_id=EXAMPLE_REFUND)
+    path = operation.path.format(**EXAMPLE_IDS)
     query = f"?{urlencode(example.query)}" if example.query else ""
     parts = [f'"{URL_VARIABLE}{path}{query}"']
     if operation.scope is not None:

@@ -14,6 +14,7 @@ from strongroom.http.reference.problem_examples import words_of
 from strongroom.problems import Known
 from strongroom.problems.requests import ALLOWED, FIELDS, PARAMETERS, READING
 from strongroom.problems.states import FINDING, HERE, STATE
+from strongroom.problems.webhooks import WEBHOOKS
 
 BEGIN: Final = "<!-- From here to the end mark: made by `make docs` from the catalogue. -->"
 END: Final = "<!-- The end mark. -->"
@@ -25,6 +26,7 @@ GROUPS: Final = (
     ("A field breaks a rule", FIELDS),
     ("A query parameter breaks a rule", PARAMETERS),
     ("Something is wrong here", HERE),
+    ("A gateway's webhook is not taken", WEBHOOKS),
 )
 
 

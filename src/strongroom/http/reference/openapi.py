@@ -31,6 +31,9 @@ _REFERENCE: Final = SCHEMA_REF.format(name="")
 PUBLIC_NAMES: Final = {
     "PaymentView": "Payment",
     "RefundView": "Refund",
+    "CustomerView": "Customer",
+    "PaymentMethodView": "PaymentMethod",
+    "CardView": "Card",
     "ProblemDocument": "Problem",
 }
 
@@ -47,7 +50,13 @@ ABOUT: Final = (
 TAGS: Final = {
     "Payments": "One intent to take an amount from a customer.",
     "Refunds": "Money that goes back to a customer, of one payment.",
-    "Customers": "What a customer's browser sees of Strongroom.",
+    "Disputes": "Money that a bank asks back, of one payment.",
+    "Taxes": "What has to be paid with tax, and what of it is reported to a tax service.",
+    "Payouts": "Money that a gateway sends to your bank, and what it is made of.",
+    "Customers": "Who pays. What is personal is sealed under a key of the customer's own.",
+    "Payment methods": "Instruments that a customer has left to be charged later.",
+    "Browsers": "What a customer's browser sees of Strongroom.",
+    "Checkout links": "A page of ours on which a customer pays a payment.",
     "Probes": "For supervisors and load balancers.",
     "About the API": "This document, and the page made from it.",
 }

@@ -5,12 +5,18 @@ from typing import Any, Final, Literal, Protocol
 
 from msgspec import Struct
 
+from strongroom.http.checkout_links import CheckoutLinkOperations
 from strongroom.http.commands import CommandOperations
+from strongroom.http.customers import CustomerOperations
+from strongroom.http.disputes import DisputeOperations
 from strongroom.http.exchange import BODY_BYTES_MAX, Asked, Reply
 from strongroom.http.fields import IdempotencyKey, Prefer, RequestId
 from strongroom.http.health import Health
+from strongroom.http.payment_methods import PaymentMethodOperations
 from strongroom.http.payments import PaymentOperations
+from strongroom.http.payouts import PayoutOperations
 from strongroom.http.refunds import RefundOperations
+from strongroom.http.tax import TaxOperations
 
 JSON_TYPE: Final = "application/json"
 HTML_TYPE: Final = "text/html; charset=utf-8"
@@ -22,6 +28,12 @@ class Rooms(Struct, frozen=True, kw_only=True):
     payments: PaymentOperations
     commands: CommandOperations
     refunds: RefundOperations
+    disputes: DisputeOperations
+    customers: CustomerOperations
+    payouts: PayoutOperations
+    methods: PaymentMethodOperations
+    checkout_links: CheckoutLinkOperations
+    taxes: TaxOperations
     health: Health
     documents: "Documents"
 
@@ -136,7 +148,7 @@ class Example(Struct, frozen=True, kw_only=True):
     """Headers of the answer that are worth seeing."""
 
 
-OF_THE_SERVER: Final = ("request_malformed", "too_many_connections")
+OF_THE_SERVER: Final = ("request_malformed", "card_number_refused", "too_many_connections")
 """What any request can be answered with, before it is known what it asks for."""
 
 

@@ -17,6 +17,8 @@ from strongroom.http.reference.operation import (
 )
 from strongroom.http.reference.problem_examples import problem_example
 from strongroom.http.reference.shared import (
+    DECLINED,
+    MADE_IN_A_BATCH,
     OF_A_BULK,
     OF_A_MOVE,
     PAYMENT_ID,
@@ -27,13 +29,15 @@ from strongroom.http.reference.shared import (
     WITH_AN_IDEMPOTENCY_KEY,
     WITH_AN_INSTRUMENT,
     WITH_METADATA,
-    WRITTEN_IN_A_BATCH,
     card,
     payment,
     untaken,
 )
 
 TAG: Final = "Payments"
+
+_THAT_SAVES: Final = ("customer_not_found", "customer_erased", "customer_field_invalid")
+"""What `save` can be refused for."""
 
 CREATE: Final = Operation(
     id="create_payment",
@@ -46,7 +50,8 @@ CREATE: Final = Operation(
     "one it waits for a confirm. What was not sent by `not_after` "
     f"({NOT_AFTER_DEFAULT.seconds // 60} minutes unless you say otherwise) is canceled. The same "
     "Idempotency-Key with the same content gives the same payment as it now stands, never a "
-    "second one.",
+    "second one. With `save` what pays becomes a payment method of a customer once it has paid, "
+    "whoever brings it: this request, a confirm, or the checkout page.",
     answering=lambda rooms, call: rooms.payments.create(call.asked),
     scope="payments:write",
     parameters=(IDEMPOTENCY_KEY, PREFER),
@@ -75,15 +80,23 @@ CREATE: Final = Operation(
         *WITH_AN_IDEMPOTENCY_KEY,
         "amount_invalid",
         "currency_unknown",
+        "country_invalid",
         "merchant_reference_length",
         "merchant_reference_characters",
         "merchant_reference_taken",
         "description_length",
         "description_characters",
         *WITH_METADATA,
+        "database_unavailable",
+        "vault_unavailable",
         "not_after_invalid",
         *WITH_AN_INSTRUMENT,
-        *WRITTEN_IN_A_BATCH,
+        "tax_calculation_unknown",
+        "tax_calculation_expired",
+        "tax_calculation_differs",
+        "tax_calculation_taken",
+        *MADE_IN_A_BATCH,
+        *_THAT_SAVES,
     ),
     examples=(
         Example(
@@ -133,6 +146,7 @@ CREATE: Final = Operation(
             answer=untaken(
                 status="failed",
                 status_reason="insufficient_funds",
+                decline=DECLINED,
                 merchant_reference="order-1002",
                 description="Two tickets, row 7",
                 metadata={"cart": "77"},
@@ -149,6 +163,20 @@ CREATE: Final = Operation(
                 status="requires_payment_method",
                 amount=4500,
                 merchant_reference="order-1003",
+                instrument=None,
+                version=1,
+            ),
+        ),
+        Example(
+            name="for_a_page",
+            summary="For a checkout page, where the customer brings the card",
+            key="order-1011",
+            body={"amount": 4500, "currency": "EUR", "merchant_reference": "order-1011"},
+            status=201,
+            answer=untaken(
+                status="requires_payment_method",
+                amount=4500,
+                merchant_reference="order-1011",
                 instrument=None,
                 version=1,
             ),
@@ -249,7 +277,13 @@ GET: Final = Operation(
             status=200, description="The payment.", type=PaymentView, headers=(PREFERENCE_APPLIED,)
         ),
     ),
-    problems=(*WITH_A_KEY, "database_unavailable", "parameter_unknown", "payment_not_found"),
+    problems=(
+        *WITH_A_KEY,
+        "database_unavailable",
+        "vault_unavailable",
+        "parameter_unknown",
+        "payment_not_found",
+    ),
     examples=(
         Example(
             name="read",

@@ -143,7 +143,7 @@ RETURNED: Final = Operation(
     id="get_returned",
     method="GET",
     path="/returned",
-    tag="Customers",
+    tag="Browsers",
     summary="Where customers land when no return_url was given",
     description="After an action, e.g. 3-D Secure, the gateway sends the customer's browser to the "
     "payment's `return_url`, or else to this page, which thanks and says nothing more.",

@@ -17,6 +17,7 @@ from strongroom.http.reference.problem_examples import problem_example
 from strongroom.http.reference.shared import (
     EXAMPLE_PAYMENT,
     EXAMPLE_REFUND,
+    MADE_IN_A_BATCH,
     OF_A_BULK,
     OF_A_MOVE,
     REFUND_ID,
@@ -25,7 +26,6 @@ from strongroom.http.reference.shared import (
     WITH_A_LIST,
     WITH_AN_IDEMPOTENCY_KEY,
     WITH_METADATA,
-    WRITTEN_IN_A_BATCH,
     refund,
 )
 from strongroom.http.refunds import (
@@ -83,7 +83,8 @@ CREATE: Final = Operation(
         *WITH_A_BODY,
         *WITH_AN_IDEMPOTENCY_KEY,
         *WITH_METADATA,
-        *WRITTEN_IN_A_BATCH,
+        "vault_unavailable",
+        *MADE_IN_A_BATCH,
         "field_missing",
         "field_repeated",
         "amount_invalid",
@@ -155,7 +156,13 @@ GET: Final = Operation(
             status=200, description="The refund.", type=RefundView, headers=(PREFERENCE_APPLIED,)
         ),
     ),
-    problems=(*WITH_A_KEY, "database_unavailable", "parameter_unknown", "refund_not_found"),
+    problems=(
+        *WITH_A_KEY,
+        "database_unavailable",
+        "vault_unavailable",
+        "parameter_unknown",
+        "refund_not_found",
+    ),
     examples=(
         Example(
             name="read_refund",

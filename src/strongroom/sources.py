@@ -1,0 +1,72 @@
+"""Whose webhooks are taken in; the pages, fields, taxes and wallets of gateways: of the root."""
+
+from typing import Final
+
+from strongroom.checkout.choosing import Pages
+from strongroom.clock import SystemClock
+from strongroom.config import Settings
+from strongroom.gateways.braintree.page import page_parts as braintree_page
+from strongroom.gateways.fields import FieldsGateway
+from strongroom.gateways.port import Credentials
+from strongroom.gateways.stripe.page import page_parts as stripe_page
+from strongroom.gateways.tax import Taxes
+from strongroom.gateways.wallet import Wallet
+from strongroom.http.webhooks import AnswerChallenge, Source
+from strongroom.vault.kinds import BRAINTREE_WEBHOOK_KEY, STRIPE_WEBHOOK_SECRET
+from strongroom.webhooks.hints import ReadWebhook
+
+
+def _stripe_webhooks() -> ReadWebhook:
+    from strongroom.gateways.stripe.webhook import read_webhook
+
+    return read_webhook
+
+
+def _braintree_webhooks() -> ReadWebhook:
+    from strongroom.gateways.braintree.webhook import read_webhook
+
+    return read_webhook
+
+
+def _braintree_challenges() -> AnswerChallenge:
+    from strongroom.gateways.braintree.webhook import answer_challenge
+
+    return answer_challenge
+
+
+WEBHOOKS: Final = {
+    "stripe": Source(b"stripe-signature", STRIPE_WEBHOOK_SECRET, _stripe_webhooks),
+    "braintree": Source(
+        b"", BRAINTREE_WEBHOOK_KEY, _braintree_webhooks, ("bt_challenge", _braintree_challenges)
+    ),
+}
+"""By gateway; the SDK that checks a signature is loaded with the first webhook that comes."""
+
+PAGES: Final[Pages] = {"stripe": stripe_page, "braintree": braintree_page}
+"""By gateway, what a page loads of it."""
+
+
+def fields_of(settings: Settings, credentials: Credentials) -> dict[str, FieldsGateway]:
+    """The adapters of gateways whose card fields want a token for a browser."""
+    from strongroom.gateways.braintree.fields import BraintreeFields
+
+    return {"braintree": BraintreeFields(SystemClock(), credentials, mode=settings.mode)}
+
+
+def taxes_of(settings: Settings, credentials: Credentials) -> dict[str, Taxes]:
+    """The adapters of gateways that calculate taxes, by name."""
+    from strongroom.gateways.stripe.tax import StripeTax
+
+    return {"stripe": StripeTax(SystemClock(), credentials, mode=settings.mode)}
+
+
+def wallets_of(settings: Settings, credentials: Credentials) -> dict[str, Wallet]:
+    """The adapters of gateways that save instruments, by the same names."""
+    from strongroom.gateways.braintree.wallet import BraintreeWallet
+    from strongroom.gateways.stripe.wallet import StripeWallet
+
+    clock, mode, returned = SystemClock(), settings.mode, settings.api_url + "/returned"
+    return {
+        "stripe": StripeWallet(clock, credentials, returned, mode=mode),
+        "braintree": BraintreeWallet(clock, credentials, mode=mode),
+    }
