@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from bench import comparisons, machine, measures, pgbench, whole
+from bench import comparisons, machine, measures, pgbench, vault, webhooks, whole
 from bench.children import Failed
 from bench.cluster import Server, running_server, sync_us
 from bench.figures import medians, number, table, targets
@@ -28,6 +28,10 @@ NAMES: Final = (
     "end_to_end",
     "grown",
     "guarded",
+    "vaulted",
+    "vault",
+    "webhooks",
+    "webhooks_braintree",
     "settle",
     "stripe_sdk",
     "start",
@@ -55,11 +59,15 @@ class Run:
         for _ in range(lengths.rounds):
             self._do("pgbench", lambda: measures.pgbench_tps(server, lengths))
             self._do("accept", lambda: measures.accept(server, lengths))
+            self._do("webhooks", lambda: webhooks.stripe(server, lengths))
+            self._do("webhooks_braintree", lambda: webhooks.braintree(server, lengths))
             self._do("bulk", lambda: measures.bulk(server, lengths))
             self._do("end_to_end", lambda: measures.end_to_end(server, lengths))
             self._do("unbatched", lambda: measures.unbatched(server, lengths))
         self._do("grown", lambda: comparisons.grown(server, lengths))
         self._do("guarded", lambda: comparisons.guarded(server, lengths))
+        self._do("vaulted", lambda: comparisons.vaulted(server, lengths))
+        self._do("vault", lambda: vault.measure(server))
         self._do("settle", lambda: measures.settle(server, lengths))
         self._do("stripe_sdk", lambda: whole.stripe_sdk(server, lengths))
         self._do("start", lambda: whole.start(lengths))

@@ -11,7 +11,7 @@ WITH item AS MATERIALIZED (
   INSERT INTO idempotency_keys AS k
     (legal_entity_id, idempotency_key, operation, fingerprint, payment_id, created_at)
   SELECT legal_entity_id, idempotency_key, 'payments.create',
-    '\x01c3ab8ff13720e8ad9047dd39466b3c8974e592c2fa383d4a3960714caef0c4f2', payment_id, created_at
+    '\x02c3ab8ff13720e8ad9047dd39466b3c8974e592c2fa383d4a3960714caef0c4f2', payment_id, created_at
   FROM item
   WHERE (SELECT r.payment_id FROM merchant_references r
     WHERE r.legal_entity_id = item.legal_entity_id
@@ -31,10 +31,13 @@ WITH item AS MATERIALIZED (
     currency, merchant_reference, description, metadata, return_url, gateway, gateway_account_id,
     instrument_token, attempt_no, not_after, gateway_key_seed, digest_salt, created_at, updated_at)
   SELECT legal_entity_id, payment_id, 1, 'processing', :amount, 0, 'EUR', merchant_reference,
-    'Two tickets, row 7', '{"channel": "web"}', NULL, 'stripe', :account::uuid, 'pm_card_visa', 1,
+    NULL, '{}', NULL, 'stripe', :account::uuid, 'pm_card_visa', 1,
     created_at + interval '15 minutes', '\x00112233445566778899aabbccddeeff',
     '\xffeeddccbbaa99887766554433221100', created_at, created_at
   FROM won
+), new_texts AS (
+  INSERT INTO texts (legal_entity_id, owner_id, sealed)
+  SELECT legal_entity_id, payment_id, decode(repeat('5a', 169), 'hex') FROM won
 ), new_job AS (
   INSERT INTO jobs (legal_entity_id, payment_id, bucket, run_at)
   SELECT legal_entity_id, payment_id, :bucket, created_at FROM won
@@ -46,7 +49,8 @@ WITH item AS MATERIALIZED (
     '"idempotency_key": "7d0a41c9f2b85e6374d1a09c8b2e5f61d83c", '
     '"merchant_reference": "order-1f2e3d4c5b6a798801", '
     '"not_after": "2026-01-31T00Z plus the rest", '
-    '"payment": "pay_01kgrz5p8w8q9v3e2c4m6n7x1d", "status": "processing"}'
+    '"payment": "pay_01kgrz5p8w8q9v3e2c4m6n7x1d", "status": "processing", '
+    '"texts": "c3ab8ff13720e8ad9047dd39466b3c8974e592c2fa383d4a3960714caef0c4f2"}'
   FROM won
 )
 SELECT won_key.payment_id, won_reference.payment_id IS NOT NULL AS has_reference

@@ -21,17 +21,18 @@ from strongroom.config import Home
 from strongroom.ids import bucket_of, from_text
 from strongroom.local import postgres
 from strongroom.local.errors import LocalError
+from strongroom.local.first_entity import prepare_dev
 from strongroom.local.home import keep_secret, lock_home, prepare_home
 from strongroom.local.leftovers import clear_leftovers
 from strongroom.local.process import spawn
-from strongroom.setup import prepare_dev
+from strongroom.setup import KEYS_SUFFIX
 
 PLACE: Final = ROOT / ".strongroom-bench"
 START_SECONDS_MAX: Final = 60
 STOP_SECONDS_MAX: Final = 60
 SYNC_TRIES: Final = 100
 DURABLE: Final = ("fsync", "synchronous_commit", "full_page_writes")
-TABLES: Final = "payments, idempotency_keys, merchant_references, attempts, jobs, events"
+TABLES: Final = "payments, idempotency_keys, merchant_references, attempts, jobs, events, texts"
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,7 @@ class Server:
         database = f"bench_{self.made}"
         home = prepare_home(PLACE / f"home-{self.made}")
         keep_secret(home / "secrets" / "stripe_key", prefix="sk_test_")
+        keep_secret(home / "secrets" / "stripe_webhook_secret", prefix="whsec_")
         made = asyncio.run(
             prepare_dev(home, self.url(database), stripe_url, "http://127.0.0.1:8080")
         )
@@ -103,6 +105,7 @@ class Server:
         finally:
             with contextlib.suppress(OSError, asyncpg.PostgresError):
                 query(self.url(), f"DROP DATABASE {database} WITH (FORCE)")
+                query(self.url(), f"DROP DATABASE {database}{KEYS_SUFFIX} WITH (FORCE)")
                 query(self.url(), "CHECKPOINT")
             shutil.rmtree(home, ignore_errors=True)
 

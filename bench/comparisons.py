@@ -1,13 +1,18 @@
 """One rate, or one cost, over another, measured in turns: a slow minute falls on both."""
 
+from collections.abc import Sequence
 from statistics import median
 from typing import Final
 
+from bench.children import API
 from bench.cluster import Deployment, Server
 from bench.load import Result
 from bench.measures import Lengths, Outcome, prefill, run_accept
 
 GUARDED_WARM_UP_SECONDS: Final = 0.5
+BARE: Final = ("bench.bare_api",)
+Side = tuple[Deployment, Sequence[str]]
+"""Where one of two runs, and what serves there."""
 
 
 def grown(server: Server, lengths: Lengths) -> Outcome:
@@ -48,34 +53,55 @@ def grown(server: Server, lengths: Lengths) -> Outcome:
 def guarded(server: Server, lengths: Lengths) -> Outcome:
     """The API's CPU time per accept without telemetry over that with it; the median of the ratios.
 
-    The two take turns in being first. What guards a request and cannot be switched off is in both.
+    What guards a request and cannot be switched off is in both.
     """
-    costs: dict[bool, list[float]] = {False: [], True: []}
-    stored = {False: 0, True: 0}
-    wrong: list[str] = []
     with server.deployment(telemetry=False) as bare, server.deployment() as full:
-        places: dict[bool, Deployment] = {False: bare, True: full}
-        for number in range(lengths.guarded_rounds):
-            for telemetry in (False, True) if number % 2 else (True, False):
-                result, _, problems = run_accept(
-                    server,
-                    places[telemetry],
-                    GUARDED_WARM_UP_SECONDS,
-                    lengths.guarded_seconds,
-                    stored=stored[telemetry],
-                )
-                wrong += problems
-                stored[telemetry] += result.accepted
-                costs[telemetry].append(_api_us(result))
-    ratios = [off / on for off, on in zip(costs[False], costs[True], strict=True)]
-    return Outcome(
-        {"accept_guarded_ratio": median(ratios)},
-        {
-            "api_us_without": [round(cost, 1) for cost in costs[False]],
-            "api_us_with": [round(cost, 1) for cost in costs[True]],
-        },
-        wrong,
-    )
+        costs, wrong = _in_turns(server, lengths, (bare, API), (full, API))
+    ratios = [without / with_it for without, with_it in costs]
+    return Outcome({"accept_guarded_ratio": median(ratios)}, _told(costs), wrong)
+
+
+def vaulted(server: Server, lengths: Lengths) -> Outcome:
+    """The API's CPU time per accept with vault and card detector, over that without them.
+
+    Every payment brings a description and metadata.
+    """
+    with server.deployment() as bare, server.deployment() as full:
+        costs, wrong = _in_turns(server, lengths, (bare, BARE), (full, API))
+    ratios = [with_it / without for without, with_it in costs]
+    return Outcome({"accept_vault_cpu_ratio": median(ratios)}, _told(costs), wrong)
+
+
+def _in_turns(
+    server: Server, lengths: Lengths, without: Side, with_it: Side
+) -> tuple[list[tuple[float, float]], list[str]]:
+    """Microseconds of the API an accept, by pairs of runs; the two take turns in being first."""
+    sides, stored, wrong = (without, with_it), [0, 0], list[str]()
+    costs: list[tuple[float, float]] = []
+    for number in range(lengths.guarded_rounds):
+        pair = [0.0, 0.0]
+        for side in (0, 1) if number % 2 else (1, 0):
+            deployment, module = sides[side]
+            result, _, problems = run_accept(
+                server,
+                deployment,
+                GUARDED_WARM_UP_SECONDS,
+                lengths.guarded_seconds,
+                module,
+                stored=stored[side],
+            )
+            wrong += problems
+            stored[side] += result.accepted
+            pair[side] = _api_us(result)
+        costs.append((pair[0], pair[1]))
+    return costs, wrong
+
+
+def _told(costs: list[tuple[float, float]]) -> dict[str, object]:
+    return {
+        "api_us_without": [round(without, 1) for without, _ in costs],
+        "api_us_with": [round(with_it, 1) for _, with_it in costs],
+    }
 
 
 def _api_us(result: Result) -> float:

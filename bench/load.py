@@ -17,6 +17,7 @@ import msgspec
 import uvloop
 from msgspec import Struct
 
+from bench.hooks import Sender, orders_of
 from bench.process_times import machine_seconds, snapshot
 from bench.tally import ACCEPTED, SETTLED, Tally
 from strongroom.load.callers import CONNECT_AT_ONCE_MAX, Callers, Connection
@@ -29,8 +30,9 @@ PAUSE_SECONDS: Final = 0.002
 class Plan(Struct, kw_only=True):
     """What to send: single requests, or `bulk` payments a request.
 
-    `backlog_max` stops sending while that many accepted payments are unsettled. `watched` names
-    processes whose CPU time is read at both ends of the measured window.
+    `backlog_max` stops sending while that many accepted payments are unsettled. `webhooks`: these
+    are sent, not payments. `watched` names processes whose CPU time is read at both ends of the
+    measured window.
     """
 
     host: str
@@ -45,6 +47,7 @@ class Plan(Struct, kw_only=True):
     tally_file: str | None = None
     backlog_max: int | None = None
     watched: dict[str, list[int]] = {}
+    webhooks: Sender | None = None
 
 
 class Result(Struct, kw_only=True):
@@ -74,8 +77,11 @@ class Load(Callers):
     """Callers that are held back by a plan's limits."""
 
     def __init__(self, plan: Plan, api_key: str) -> None:
+        place = f"{plan.host}:{plan.port}"
         super().__init__(
-            Orders(f"{plan.host}:{plan.port}", api_key, bulk=plan.bulk, instrument=plan.instrument)
+            orders_of(place, plan.webhooks)
+            if plan.webhooks
+            else Orders(place, api_key, bulk=plan.bulk, instrument=plan.instrument)
         )
         self.plan = plan
         self.tally = Tally(Path(plan.tally_file)) if plan.tally_file else None
@@ -94,6 +100,8 @@ class Load(Callers):
 
     def answered(self, status: str, answer: bytes, seconds: float) -> None:
         """Counts it, for others to see too."""
+        if self.plan.webhooks and status == "200":
+            status = "201"  # what is counted as taken
         super().answered(status, answer, seconds)
         if self.tally:
             self.tally.counts[ACCEPTED] = self.accepted

@@ -75,7 +75,7 @@ class Outcome:
 
 
 def pgbench_tps(server: Server, lengths: Lengths) -> Outcome:
-    """The best of both forms and both numbers of clients."""
+    """The best of all forms and both numbers of clients."""
     with server.deployment() as deployment:
         found = pgbench.sweep(server, deployment, lengths.pgbench_seconds)
     best = max(found, key=lambda name: found[name].tps)

@@ -14,7 +14,7 @@ from bench.process_times import cpu_seconds, machine_seconds
 from strongroom.local import binaries
 
 HERE: Final = Path(__file__).resolve().parent
-FORMS: Final = ("cte", "function")
+FORMS: Final = ("plain", "plain_function", "cte", "function")
 CLIENTS: Final = (16, 64)
 THREADS: Final = 2
 GRACE_SECONDS: Final = 60.0
@@ -38,7 +38,8 @@ class Speed:
 
 def sweep(server: Server, deployment: Deployment, seconds: float) -> dict[str, Speed]:
     """Speed by form and clients. Raises Failed when a transaction failed or rows lack."""
-    query(deployment.owner_url, (HERE / "function.sql").read_text("utf-8"))
+    for called in ("function.sql", "plain_function.sql"):
+        query(deployment.owner_url, (HERE / called).read_text("utf-8"))
     found: dict[str, Speed] = {}
     for form in FORMS:
         for clients in CLIENTS:

@@ -3,7 +3,7 @@ INSERT INTO payments (legal_entity_id, payment_id, version, status, amount_minor
   currency, merchant_reference, description, metadata, return_url, gateway, gateway_account_id,
   instrument_token, attempt_no, not_after, gateway_key_seed, digest_salt, created_at, updated_at)
 SELECT :entity::uuid, uuidv7(), 1, 'processing', 1999, 0, 'EUR',
-  'order-' || left(gen_random_uuid()::text, 18), 'Two tickets, row 7', '{"channel": "web"}', NULL,
+  'order-' || left(gen_random_uuid()::text, 18), NULL, '{}', NULL,
   'stripe', :account::uuid, 'pm_card_visa', 1, now() + interval '1 day',
   uuid_send(gen_random_uuid()), uuid_send(gen_random_uuid()), now(), now()
 FROM generate_series(1, :count);
@@ -20,3 +20,5 @@ INSERT INTO events (legal_entity_id, payment_id, version, kind, actor, at, row_d
 SELECT legal_entity_id, payment_id, 1, 'payment.accepted', 'bench', created_at,
   sha256(digest_salt), '{}'
 FROM payments ORDER BY payment_id;
+INSERT INTO texts (legal_entity_id, owner_id, sealed)
+SELECT legal_entity_id, payment_id, decode(repeat('5a', 169), 'hex') FROM payments;

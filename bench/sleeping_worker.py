@@ -17,8 +17,9 @@ from bench.tally import SETTLED, Tally
 from strongroom import app
 from strongroom.clock import SystemClock
 from strongroom.config import Home, Settings
-from strongroom.gateways.port import Account, Gateway, Prepared
-from strongroom.payments.engine import Committed, Engine
+from strongroom.gateways.port import Account, Credentials, Gateway, MerchantAccount, Prepared
+from strongroom.payments.claims import Committed
+from strongroom.payments.engine import Engine
 from strongroom.payments.refunds import Refund, RefundAnswer, Refunded
 from strongroom.payments.states import Answer, Approved, Attempt, Call, NotSent, Payment
 from strongroom.telemetry.logs import set_up_logs
@@ -30,11 +31,18 @@ class SleepingGateway:
     """Approves everything after 5 ms; keeps nothing."""
 
     staged = False
+    per_currency = False
 
     def __init__(self) -> None:
         self._clock = SystemClock()
 
-    def parameters(self, payment: Payment) -> Mapping[str, Any]:
+    def parameters(
+        self,
+        payment: Payment,
+        merchant_account: MerchantAccount | None,  # noqa: ARG002
+        *,
+        saves: bool = False,  # noqa: ARG002
+    ) -> Mapping[str, Any]:
         """About as much as a real adapter commits."""
         return {
             "amount": payment.amount_minor,
@@ -132,7 +140,7 @@ def run(home_path: Path, tally_file: Path) -> int:
     """Runs until SIGTERM."""
     home, tally = Home(home_path), Tally(tally_file)
 
-    def gateways(_: Settings) -> dict[str, Gateway]:
+    def gateways(_: Settings, __: Credentials) -> dict[str, Gateway]:
         return {"stripe": SleepingGateway()}
 
     set_up_logs()

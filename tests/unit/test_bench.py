@@ -1,7 +1,11 @@
 """The bench's arithmetic: medians, ratios, targets, the table, and rates over a window."""
 
+import re
+
+from bench import pgbench
 from bench.figures import medians, number, ratio, table, targets
 from bench.measures import middle_rate
+from strongroom.payments.accept import SQL
 
 FAST = {
     "pgbench_tps": [5000.0, 6000.0, 7000.0],
@@ -12,6 +16,10 @@ FAST = {
     "bulk_pps": [14000.0, 16000.0],
     "end_to_end_pps": [3000.0],
     "accept_at_1m_ratio": [0.95],
+    "accept_vault_cpu_ratio": [1.08],
+    "vault_ratio": [1.4],
+    "kms_calls_per_million": [101.0],
+    "webhook_stripe_rps": [6500.0],
     "pss_mb": [180.0],
 }
 
@@ -36,6 +44,11 @@ def test_targets_say_what_is_met():
         "bulk_pps>=": True,
         "end_to_end_pps>=": False,
         "accept_at_1m_ratio>=": True,
+        "accept_vault_cpu_ratio<=": True,
+        "webhook_stripe_rps>=": True,
+        "webhook_braintree_rps>=": None,
+        "vault_ratio<=": True,
+        "kms_calls_per_million<=": False,
         "accept_p99_ms<=": True,
         "pss_mb<=": True,
     }
@@ -49,7 +62,7 @@ def test_the_bound_on_latency_follows_from_the_rate():
 
 
 def test_what_was_not_measured_is_neither_met_nor_missed():
-    assert [target.met for target in targets({})] == [None] * 7
+    assert [target.met for target in targets({})] == [None] * 12
     assert table({}) == ""
 
 
@@ -62,6 +75,7 @@ def test_the_table_shows_figures_rounds_and_verdicts():
         "met",
         "met",
         "MET",
+        "met",
         "met",
     ]
     assert all(len(line) <= 100 for line in lines)
@@ -81,3 +95,19 @@ def test_a_rate_leaves_out_start_and_tail():
 def test_a_run_that_stopped_half_way_has_no_rate():
     assert middle_rate([(0.0, 0), (1.0, 400), (2.0, 400)], 1000) == 0.0
     assert middle_rate([], 1000) == 0.0
+
+
+def inserts(sql):
+    """By table, the columns that are written, in order."""
+    found = re.findall(r"INSERT INTO (\w+)\s*\(([^)]*)\)", sql)
+    return {table: re.split(r",\s+", columns) for table, columns in found}
+
+
+def test_the_plain_forms_of_the_reference_write_what_the_api_writes():
+    statement = (pgbench.HERE / "accept_plain.sql").read_text("utf-8")
+    function = (pgbench.HERE / "plain_function.sql").read_text("utf-8")
+    assert {"plain", "plain_function"} <= set(pgbench.FORMS)
+    for form in (statement, function):
+        assert "ON CONFLICT" not in form
+        assert inserts(form) == inserts(SQL["accept_new"])
+        assert len(inserts(form)) == 6
