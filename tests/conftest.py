@@ -14,12 +14,17 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
+from hypothesis import settings
 
 from strongroom.local import postgres
 from strongroom.local.leftovers import clear_leftovers
 from strongroom.local.process import spawn
+from strongroom.setup import KEYS_SUFFIX
 
 T = TypeVar("T")
+
+settings.register_profile("strongroom", deadline=None)  # how long an example takes is no finding
+settings.load_profile("strongroom")
 
 OTHER_SERVER = "STRONGROOM_TEST_DATABASE_URL"
 START_SECONDS_MAX = 30
@@ -51,7 +56,8 @@ def database_url(postgres_url: str) -> Iterator[str]:
     try:
         yield urlunsplit(urlsplit(postgres_url)._replace(path=f"/{name}"))
     finally:
-        _run(_execute(postgres_url, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'))
+        for one in (name, name + KEYS_SUFFIX):
+            _run(_execute(postgres_url, f'DROP DATABASE IF EXISTS "{one}" WITH (FORCE)'))
 
 
 def _server(base: Path) -> Iterator[str]:

@@ -13,8 +13,10 @@ def test_no_migration_stops_requests_or_takes_away_what_they_use(migration):
     assert list(migrating.faults(migration)) == []
 
 
-def test_each_file_has_its_place():
+def test_each_file_has_a_number_of_its_own():
     assert migrating.out_of_order(files()) == []
+    twice = [Migration("0002_a.sql", ""), Migration("0002_b.sql", "")]
+    assert migrating.out_of_order(twice) == ["0002_b.sql"]
 
 
 BAD = {

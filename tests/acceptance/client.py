@@ -175,10 +175,13 @@ class Api:
         body = {"payment": payment_id, **({} if amount is None else {"amount": amount}), **more}
         return await self.post("/v1/refunds", body, key=key, wait=wait)
 
-    async def refund_all(self, items: Sequence[Any]) -> Answer:
+    async def refund_all(
+        self, items: Sequence[Any], *, headers: dict[str, str] | None = None
+    ) -> Answer:
         """POST /v1/refunds/bulk."""
         body = json.dumps({"refunds": items}).encode()
         sent = {"Authorization": f"Bearer {self.api_key}", "Content-Type": "application/json"}
+        sent |= headers or {}
         path = "/v1/refunds/bulk"
         async with self.session.post(self.url + path, data=body, headers=sent) as response:
             answer = Answer(response.status, response.headers, await response.read())
@@ -226,6 +229,40 @@ class Api:
         except TimeoutError:
             raise AssertionError(f"expected {statuses}, stands at {refund}") from None
         return refund
+
+    async def disputes_of(
+        self, payment_id: str, *statuses: str, number: int = 1
+    ) -> list[dict[str, Any]]:
+        """The payment's disputes, newest first: so many, each in one of these statuses, if any."""
+        found: list[dict[str, Any]] = []
+
+        async def have_come() -> bool:
+            found[:] = (await self.get("/v1/disputes", payment=payment_id)).json["data"]
+            return len(found) == number and all(
+                not statuses or one["status"] in statuses for one in found
+            )
+
+        try:
+            await until(have_come)
+        except TimeoutError:
+            raise AssertionError(f"expected {number} {statuses}, there are {found}") from None
+        return found
+
+    async def payout_at(self, gateway_payout: str, *statuses: str) -> dict[str, Any]:
+        """The payout that the gateway has under this id, once it is here, in one of these."""
+        found: dict[str, Any] = {}
+
+        async def has_come() -> bool:
+            for one in (await self.get("/v1/payouts", limit=100)).json["data"]:
+                if one["gateway_payout"] == gateway_payout:
+                    found.update(one)
+            return bool(found) and (not statuses or found["status"] in statuses)
+
+        try:
+            await until(has_come)
+        except TimeoutError:
+            raise AssertionError(f"expected {statuses}, there is {found}") from None
+        return found
 
     async def all_settled(self, payment_ids: list[str]) -> list[dict[str, Any]]:
         """The payments, once each has come to its end; a few at a time."""
@@ -303,6 +340,27 @@ class StandIn:
         ) as answer:
             assert answer.status == 200, await answer.text()
 
+    async def dispute(self, payment_id: str, **how: Any) -> str:
+        """A bank disputes what was taken for a payment; Stripe's id of the dispute."""
+        intent = (await self.charge_of(payment_id))["payment_intent"]
+        opened = await self._control("POST", "/_disputes", {"payment_intent": intent, **how})
+        return str(opened["id"])
+
+    async def pay_out(self, currency: str, **how: Any) -> dict[str, Any]:
+        """All that the balance in a currency holds goes to the bank."""
+        made: dict[str, Any] = await self._control(
+            "POST", "/_payouts", {"currency": currency, **how}
+        )
+        return made
+
+    async def advance(self, seconds: int) -> None:
+        """The stand-in's clock goes on by so much, for good."""
+        await self._control("POST", "/_clock", {"advance_seconds": seconds})
+
+    async def decide_dispute(self, dispute_id: str, status: str) -> None:
+        """The bank decides."""
+        await self._control("POST", "/_disputes", {"dispute": dispute_id, "status": status})
+
     async def settle(self, **decision: Any) -> None:
         """How what was left open ends: `refund` or `payment_intent`, and `succeed`."""
         await self._control("POST", "/_settle", decision)
@@ -311,3 +369,31 @@ class StandIn:
         """What the customer does on the 3-D Secure page: `complete` or `fail`."""
         async with self.session.post(f"{action_url}/{decision}", allow_redirects=False) as answer:
             return answer.status
+
+    async def charge_there(self, **parameters: str) -> str:
+        """Something else charges by the same account; returns the id of the intent."""
+        async with self.session.post(
+            self.url + "/v1/payment_intents",
+            data=parameters,
+            headers={"Authorization": f"Bearer {self._secret}"},
+        ) as answer:
+            made = await answer.json()
+            assert made.get("status") == "succeeded", made
+            return str(made["id"])
+
+    async def refunded(self, intent: str) -> int:
+        """How much of an intent has gone back."""
+        page = await self._control("GET", "/_ledger/charges?limit=10000&kind=all")
+        return sum(
+            charge["refunded"] + charge["refund_pending"]
+            for charge in page["data"]
+            if charge["payment_intent"] == intent
+        )
+
+    async def newest_events(self, number: int) -> list[str]:
+        """The ids that the list of events shows first."""
+        async with self.session.get(
+            f"{self.url}/v1/events?limit={number}",
+            headers={"Authorization": f"Bearer {self._secret}"},
+        ) as answer:
+            return [event["id"] for event in (await answer.json())["data"]]

@@ -1,5 +1,6 @@
 """One deployment for all acceptance tests: API, worker, PostgreSQL and the Stripe stand-in."""
 
+import asyncio
 import json
 import shutil
 import tempfile
@@ -9,10 +10,16 @@ from pathlib import Path
 import aiohttp
 import asyncpg
 import pytest
+import stripe as sdk
 from msgspec import Struct
 
+from strongroom.gateways.accounts import KEPT_SECONDS
+from strongroom.ids import from_text
+from strongroom.local.children import MERCHANT_ACCOUNTS
 from tests.acceptance.client import Api, StandIn
+from tests.acceptance.hooks import Account
 from tests.acceptance.running import Running, up
+from tests.acceptance.tills import ACCOUNT, BraintreeTill, StripeTill, Till, account_at
 
 CLIENT_SECONDS_MAX = 60
 
@@ -102,3 +109,70 @@ async def owner(running: Running) -> AsyncIterator[asyncpg.Connection]:
     )
     yield connection
     await connection.close()
+
+
+@pytest.fixture
+def client(running: Running) -> sdk.StripeClient:
+    """The gateway, as its merchant sees it."""
+    secret = (running.home / "secrets" / "stripe_key").read_text().strip()
+    return sdk.StripeClient(secret, base_addresses={"api": running.stripe_url})
+
+
+async def till_at(
+    gateway: str, running: Running, session: aiohttp.ClientSession, owner: asyncpg.Connection
+) -> Till:
+    """The first merchant's gateway."""
+    name = await account_at(owner, running.legal_entity, gateway)
+    if gateway == "braintree":
+        return BraintreeTill(running, session, name)
+    key = (running.home / "secrets" / "stripe_key").read_text().strip()
+    secret = (running.home / "secrets" / "stripe_webhook_secret").read_text().strip()
+    stand_in = StandIn(session, running.stripe_url, running.knob_token, key)
+    account = Account(session, f"{running.api_url}/webhooks/stripe/{name}", secret, owner)
+    return StripeTill(running, stand_in, account)
+
+
+@pytest.fixture(params=["stripe", "braintree"])
+async def till(
+    request: pytest.FixtureRequest,
+    running: Running,
+    session: aiohttp.ClientSession,
+    owner: asyncpg.Connection,
+) -> AsyncIterator[Till]:
+    """Each gateway in turn, without faults before and after the test."""
+    made = await till_at(request.param, running, session, owner)
+    await made.calm()
+    yield made
+    await made.calm()
+
+
+@pytest.fixture
+async def other_merchants_till(
+    till: Till, running: Running, other_merchant: Merchant, owner: asyncpg.Connection
+) -> Till:
+    """The same gateway; the second merchant has an account there as well, with the same keys."""
+    if till.name == "braintree":
+        entity = from_text("ent", other_merchant.legal_entity)
+        if await owner.fetchval(ACCOUNT, entity, "braintree") is None:
+            account = running.command(
+                "gateway-accounts", "add", "--entity", other_merchant.legal_entity,
+                "--gateway", "braintree", "--environment", "stand_in",
+                "--secret-file", str(running.home / "secrets/braintree_keys"),
+                "--base-url", running.braintree_url,
+            )  # fmt: skip
+            for currency, name in MERCHANT_ACCOUNTS.items():
+                running.command("gateway-accounts", "pay-to", account, currency, name)
+            await asyncio.sleep(KEPT_SECONDS)  # until no process goes by what it knew before
+    return till
+
+
+@pytest.fixture
+async def at_braintree(
+    running: Running, session: aiohttp.ClientSession, owner: asyncpg.Connection
+) -> AsyncIterator[BraintreeTill]:
+    """Braintree alone."""
+    made = await till_at("braintree", running, session, owner)
+    assert isinstance(made, BraintreeTill)
+    await made.calm()
+    yield made
+    await made.calm()

@@ -18,7 +18,9 @@ OF_EVERY_ANSWER: Final = {
     "cache-control", "connection", "content-length", "content-type", "date",
     "transfer-encoding", "x-content-type-options",
 }  # fmt: skip
-OF_ROUTING: Final = {404: "route_not_found", 405: "method_not_allowed"}
+OF_ROUTING: Final = {
+    404: "route_not_found", 405: "method_not_allowed", 422: "card_number_refused",
+}  # fmt: skip
 """What is answered where there is no operation."""
 
 
@@ -36,14 +38,14 @@ def strict(value: Any) -> Any:
 
 SCHEMAS: Final = {"components": {"schemas": strict(OPENAPI["components"]["schemas"])}}
 PATHS: Final = [
-    (re.compile(re.sub(r"{\w+}", "[^/]*", path)), item) for path, item in OPENAPI["paths"].items()
+    (re.compile(re.sub(r"{\w+}", "[^/]+", path)), item) for path, item in OPENAPI["paths"].items()
 ]
 
 
 def operation_of(method: str, path: str) -> Json | None:
     """The operation at a path, None where there is none."""
     for pattern, item in PATHS:
-        if pattern.fullmatch(path.partition("?")[0].rstrip("/")):
+        if pattern.fullmatch(path.partition("?")[0]):
             found: Json | None = item.get(method.lower())
             return found
     return None

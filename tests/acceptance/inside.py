@@ -12,11 +12,16 @@ from msgspec import Struct
 from strongroom.app import Api
 from strongroom.clock import SystemClock
 from strongroom.config import Home
+from strongroom.customers.register import Register
 from strongroom.database import connect_pool
+from strongroom.http.commands import CommandOperations
 from strongroom.http.exchange import Asked, Reply
 from strongroom.http.front_door import Application
 from strongroom.http.payments import PaymentOperations
+from strongroom.http.refunds import RefundOperations
 from strongroom.payments.accept import Acceptor
+from strongroom.payments.texts import TextStore
+from strongroom.vault.opening import open_vault
 from tests.acceptance.client import order, until
 from tests.acceptance.running import Running
 
@@ -28,7 +33,10 @@ Header = tuple[bytes, bytes]
 class Inside(Struct, frozen=True):
     """What one process is made of; `writers` are the connections that batches are written by."""
 
+    api: Api
     operations: PaymentOperations
+    refunds: RefundOperations
+    commands: CommandOperations
     front_door: Application
     plain: Application
     acceptor: Acceptor
@@ -44,19 +52,38 @@ class Said(Struct, frozen=True):
 
 
 @asynccontextmanager
-async def inside(running: Running, **limits: Any) -> AsyncIterator[Inside]:
-    """The parts, started; `limits` are the acceptor's. One connection writes."""
+async def inside(
+    running: Running, database_url: str | None = None, *, seals: bool = True, **limits: Any
+) -> AsyncIterator[Inside]:
+    """The parts, started; `limits` are the acceptor's. One connection writes.
+
+    `database_url` is another way to the database, or to none. `seals`: as on a database that no
+    older version uses any more.
+    """
     home = Home(running.home)
-    url = home.secret("database_api_url")
+    url = database_url or home.secret("database_api_url")
     pool = await connect_pool(url, size_max=4, application="test")
     writers = await connect_pool(url, size_max=1, application="test-writers")
     acceptor = Acceptor(writers, **limits)
-    api = Api(pool, SystemClock(), "dev", acceptor)
+    vault = await open_vault(home, home.settings(), "api")
+    texts = TextStore(pool, vault.keyring, seals=seals)
+    register = Register(pool, vault.keyring, vault.subjects)
+    api = Api(pool, SystemClock(), home.settings(), acceptor, texts, register=register)
     api.start()
     try:
-        yield Inside(api.operations, api.front_door, api.plain, acceptor, writers)
+        yield Inside(
+            api,
+            api.operations,
+            api.refunds,
+            api.commands,
+            api.front_door,
+            api.plain,
+            acceptor,
+            writers,
+        )
     finally:
         await api.drain()
+        await vault.close()
         await writers.close()
         await pool.close()
 

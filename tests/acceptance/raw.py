@@ -31,9 +31,14 @@ async def send_raw(
     pieces = [body[start : start + PIECE_BYTES] for start in range(0, len(body), PIECE_BYTES)]
     if chunked:
         pieces = [b"%x\r\n%b\r\n" % (len(piece), piece) for piece in [*pieces, b""]]
+    return (await exchange(url, [head, *pieces])).as_documented(method, path)
+
+
+async def exchange(url: str, pieces: list[bytes]) -> Answer:
+    """Sends the pieces, and reads what is answered until the connection is closed."""
+    place = urlsplit(url)
     address = (place.hostname or "", place.port or 0)
-    answer = await asyncio.to_thread(_exchange, address, [head, *pieces])
-    return answer.as_documented(method, path)
+    return await asyncio.to_thread(_exchange, address, pieces)
 
 
 def _exchange(address: tuple[str, int], pieces: list[bytes]) -> Answer:

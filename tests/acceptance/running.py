@@ -36,6 +36,8 @@ class Running(Struct, frozen=True, kw_only=True):
     api_key: str
     legal_entity: str
     stripe_url: str
+    braintree_url: str
+    checkout_url: str
     knob_token: str
     postgres_url_file: str
     pids: dict[str, int]
@@ -133,6 +135,8 @@ async def second_api(
     home = folder / "second-home"
     shutil.copytree(running.home / "secrets", home / "secrets")
     shutil.copy(running.home / "strongroom.json", home)
+    shared = str(Home(running.home).tombstones())  # as a mount that all machines have
+    Home(home).write_settings(msgspec.structs.replace(Home(home).settings(), tombstones=shared))
     if database_port is not None:
         url = through(Home(home).secret("database_api_url"), database_port)
         Home(home).write_secret("database_api_url", url)

@@ -25,7 +25,7 @@ def refused(tasks: list[asyncio.Task[Reply]]) -> list[asyncio.Task[Reply]]:
 async def test_a_flood_beyond_its_share_is_refused_and_others_get_through(
     running: Running, api: Api, other_merchant: Merchant, owner: asyncpg.Connection
 ) -> None:
-    limits = {"writers": 1, "batch_max": 4, "queue_max": QUEUE, "share_max": SHARE}
+    limits: Any = {"writers": 1, "batch_max": 4, "queue_max": QUEUE, "share_max": SHARE}
     async with inside(running, **limits) as process:
         await create(process, api.api_key, order(token=None))
         async with process.writers.acquire():

@@ -246,6 +246,14 @@ async def test_a_bulk_of_none_or_too_many(count: int, shelf: Shelf) -> None:
     assert_problem(await shelf.api.refund_all([item] * count), 422, "bulk_size")
 
 
+@pytest.mark.parametrize("key", ["one", ""])
+async def test_a_key_for_a_whole_bulk(key: str, shelf: Shelf) -> None:
+    """It would mean nothing, and nothing is done."""
+    item = {"payment": shelf.paid, "amount": 1, "idempotency_key": fresh("key")}
+    answer = await shelf.api.refund_all([item], headers={"Idempotency-Key": key})
+    assert_problem(answer, 400, "idempotency_key_misplaced")
+
+
 @pytest.mark.parametrize(
     ("query", "code"),
     [

@@ -60,7 +60,7 @@ async def test_what_was_not_paid_in_time_is_canceled_and_gives_its_reference_bac
     assert canceled["status_reason"] == "no_instrument_in_time"
     assert not_after <= datetime.fromisoformat(canceled["updated_at"])
     late = await api.confirm(made.id, "pm_card_visa")
-    assert late.status == 409
+    assert (late.status, late.code) == (409, "payment_is_over")
     paid = await api.pay(order(merchant_reference=body["merchant_reference"]), wait=20)
     assert paid.json["status"] == "succeeded"
     charges = await stripe.charges()

@@ -20,8 +20,8 @@ WRONG: Final = {
         SELECT t.oid::regclass || '.' || a.attname FROM pg_class t
         JOIN pg_namespace n ON n.oid = t.relnamespace JOIN pg_attribute a ON a.attrelid = t.oid
         WHERE n.nspname = 'strongroom' AND t.relkind IN ('r', 'p') AND a.attnum > 0
-          AND NOT a.attisdropped AND a.atttypid <> 'uuid'::regtype
-          AND a.attname LIKE '%\\_id' AND a.attname <> 'gateway_object_id'""",
+          AND NOT a.attisdropped AND a.atttypid <> 'uuid'::regtype AND a.attname LIKE '%\\_id'
+          AND a.attname NOT IN ('gateway_object_id', 'gateway_event_id')""",
     "a foreign key": f"""
         SELECT c.conname::text FROM pg_constraint c JOIN pg_namespace n ON n.oid = c.connamespace
         WHERE n.nspname IN {OURS} AND c.contype = 'f'""",
@@ -86,7 +86,7 @@ WRONG: Final = {
 }  # fmt: skip
 
 POLICIES: Final = """
-    SELECT p.polrelid::regclass || '.' || p.polname AS name,
+    SELECT p.polrelid::regclass || '.' || p.polname AS name, p.polpermissive AS widens,
       pg_get_expr(p.polqual, p.polrelid) AS qual, pg_get_expr(p.polwithcheck, p.polrelid) AS checked
     FROM pg_policy p JOIN pg_class t ON t.oid = p.polrelid
     JOIN pg_namespace n ON n.oid = t.relnamespace WHERE n.nspname = 'strongroom'"""

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Final
 
 from strongroom.migrations import Migration, files
@@ -139,5 +140,5 @@ def _keeps_name(table: str, sql: str) -> bool:
 
 
 def out_of_order(files: Sequence[Migration]) -> list[str]:
-    """Files whose number is not their place."""
-    return [one.name for place, one in enumerate(files, 1) if one.number != place]
+    """Files whose number is that of a file before them."""
+    return [one.name for before, one in pairwise(files) if one.number <= before.number]

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 BIG: Final = (
     "payments", "attempts", "jobs", "events", "merchant_references", "idempotency_keys",
-    "refunds", "refund_jobs",
+    "refunds", "refund_jobs", "subject_keys", "tombstones", "webhook_events",
 )  # fmt: skip
 
 
@@ -46,6 +46,9 @@ def bounded(condition: str) -> bool:
         "merchant_reference =",
         "refund_id =",
         "idempotency_key =",
+        "gateway_event_id =",
         "idempotency_key >",
+        "subject_id =",
+        "subject_id >",
     )
     return any(column in condition for column in wanted)

@@ -32,8 +32,23 @@ FORBIDDEN: Final = {
 
 ENTITY_TABLES: Final = (
     "api_keys", "gateway_accounts", "payments", "idempotency_keys", "merchant_references",
-    "attempts", "jobs", "events", "refunds", "refund_jobs", "walks",
+    "merchant_accounts", "publishable_keys",
+    "attempts", "jobs", "events", "refunds", "refund_jobs", "reviews", "texts", "secrets",
+    "walks", "webhook_events", "alarms", "disputes", "settlement_looks", "customers",
+    "customer_events", "customer_keys",
+    "sweeps", "webhook_fetches", "dispute_answers", "payouts", "payout_items",
+    "payment_methods", "payment_method_tokens", "payment_method_jobs", "gateway_customers",
+    "adopted_customers",
+    "account_rests", "consents", "payment_savings",
+    "checkout_links", "checkout_limits", "checkout_reports",
+    "client_tokens",
+    "tax_calculations", "payment_taxes", "tax_transactions", "tax_jobs",
 )  # fmt: skip
+
+KEYS_TABLES: Final = ("entity_keys", "subject_keys", "tombstones")
+"""Those of the database of the keys."""
+OF_KEYS: Final = ("vault/keys.sql", "vault/subjects.sql")
+"""The files whose statements go to the database of the keys, all others to the payments'."""
 
 
 def sql_files() -> list[Path]:
@@ -41,12 +56,13 @@ def sql_files() -> list[Path]:
     return sorted(PRODUCT.rglob("*.sql"))
 
 
-def named_statements() -> dict[str, str]:
-    """`folder/file.sql:name` to SQL, of every file that is not a migration."""
+def named_statements(*, of_keys: bool = False) -> dict[str, str]:
+    """`folder/file.sql:name` to SQL, of every file of one database that is not a migration."""
     found = {}
     for file in sql_files():
         folder = file.parent.relative_to(PRODUCT.parent)
-        if folder.name != "migrations":
+        is_of_keys = f"{folder.name}/{file.name}" in OF_KEYS
+        if folder.name != "migrations" and is_of_keys == of_keys:
             for name, sql in statements(".".join(folder.parts), file.name).items():
                 found[f"{folder.name}/{file.name}:{name}"] = sql
     return found
@@ -68,7 +84,7 @@ def forbidden(sql: str) -> Iterator[str]:
 def unbounded(sql: str) -> bool:
     """Whether a statement on tables of entities neither names the entity nor claims by bucket."""
     text = without_comments(sql)
-    touches = any(re.search(rf"(?<![.\w]){table}\b", text) for table in ENTITY_TABLES)
+    touches = any(re.search(rf"(?<![.\w]){table}\b", text) for table in ENTITY_TABLES + KEYS_TABLES)
     by_bucket = re.search(r"\bbucket = \w+\.bucket\b|\bbucket = ANY\b", text)
     return touches and "legal_entity_id" not in text and by_bucket is None
 

@@ -27,6 +27,7 @@ NOT_MADE: Final = {
     "fuzz": "takes a quarter of an hour; a short walk is in the tests",
     "lock": "it asks the package index",
     "localstripe": "it asks the package index",
+    "browser": "it asks the index of Debian's packages",
     "docs": "test_errors_page.py holds what it writes",
 }
 """Targets that pages name; their recipes are read by `make -n`, and not run, for this reason."""

@@ -94,7 +94,8 @@ class Deployment:
                 if '"level": "error"' in line or '"level": "warning"' in line:
                     said = json.loads(line)
                     last = str(said.get("exception", "")).strip().rpartition("\n")[2]
-                    what = said.get("error") or last
+                    library = " ".join(str(said[k]) for k in ("logger", "where") if k in said)
+                    what = " ".join(filter(None, (said.get("error") or last, library)))
                     found[f"{file.stem}: {said['event']} {what}".rstrip()] += 1
                 elif line.startswith("Traceback"):
                     found[f"{file.stem}: {line}"] += 1
@@ -192,9 +193,9 @@ class Deployment:
 
     # The stand-in's knobs and ledger.
 
-    async def set_knobs(self, *rules: Rule) -> None:
+    async def set_knobs(self, *rules: Rule, **more: bool) -> None:
         """Put these rules in force, in place of all others."""
-        await self._stripe("PUT", "/_knobs", {"rules": list(rules)})
+        await self._stripe("PUT", "/_knobs", {"rules": list(rules), **more})
 
     async def clear_knobs(self) -> None:
         """Let the stand-in work again; what it withheld is cut off."""

@@ -1,7 +1,6 @@
 """What has to hold after every fault, judged from the stand-in's ledger and from the database."""
 
 import asyncio
-import hashlib
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
@@ -9,18 +8,12 @@ from typing import Any, Final, NamedTuple, Protocol
 from uuid import UUID
 
 import asyncpg
-import msgspec
-from msgspec import defstruct
 
 from strongroom.ids import to_text
-from strongroom.payments.rows import payment_of
-from strongroom.payments.states import ROW_FORMAT, Payment
+from strongroom.payments.rows import digest_in_format, payment_of
 from tests.faults.deployment import Deployment
 
 ENDED: Final = frozenset({"succeeded", "failed", "canceled"})
-SINCE_FORMAT_2: Final = frozenset(
-    {"capture", "capture_minor", "capture_before", "refunding_minor", "refunded_minor"}
-)
 FINDINGS_SHOWN_MAX: Final = 12
 LOOK_SECONDS: Final = 0.25
 
@@ -155,19 +148,9 @@ async def logged(deployment: Fetching, payments: Mapping[UUID, asyncpg.Record]) 
             continue
         if (events["many"], events["low"], events["high"]) != (row["version"], 1, row["version"]):
             found.append(f"{text} has version {row['version']} and {dict(events)}")
-        if bytes(events["digest"]) != _digest(payment_of(row), events["format"]):
+        if bytes(events["digest"]) != digest_in_format(payment_of(row), events["format"]):
             found.append(f"{text}: the last event's digest is not the row's")
     return found
-
-
-def _digest(payment: Payment, row_format: int) -> bytes:
-    """The digest of a row as the version computed it that wrote the event."""
-    if row_format == ROW_FORMAT:
-        return payment.row_digest()
-    assert row_format == 1
-    known = {n: getattr(payment, n) for n in payment.__struct_fields__ if n not in SINCE_FORMAT_2}
-    older = defstruct("PaymentOfFormat1", [(name, Any) for name in known])(**known)
-    return hashlib.sha256(msgspec.json.encode(older, order="deterministic")).digest()
 
 
 async def tidied(deployment: Fetching, payments: Mapping[UUID, asyncpg.Record]) -> list[str]:

@@ -28,15 +28,19 @@ class Order:
     currency: str = "EUR"
     not_after_seconds: float | None = None
     capture: str = "automatic"
+    gateway: str = "stripe"
+    account: str | None = None
 
     def body(self) -> dict[str, Any]:
         body: dict[str, Any] = {
             "amount": self.amount,
             "currency": self.currency,
             "merchant_reference": self.reference,
-            "instrument": {"gateway": "stripe", "token": self.token},
+            "instrument": {"gateway": self.gateway, "token": self.token},
             "capture": self.capture,
         }
+        if self.account is not None:
+            body["instrument"]["account"] = self.account
         if self.not_after_seconds is not None:
             moment = datetime.now(UTC) + timedelta(seconds=self.not_after_seconds)
             body["not_after"] = moment.isoformat()

@@ -42,7 +42,11 @@ READY: Final = ("api_ready", "api_ready")
 STOCKED_STATUSES: Final = {
     "succeeded", "failed", "requires_action", "outcome_unknown", "requires_payment_method",
 }  # fmt: skip
-EXPECTED_COMPLAINTS: Final = {"waiting_for_older_workers"}
+EXPECTED_COMPLAINTS: Final = {"waiting_for_older_workers", "line_opened"}
+"""The second where looks at outcomes that are withheld have failed ten times."""
+CUT_OFF_BEFORE: Final = "library_log asyncio connection.py:"
+"""Of the version before alone: told to stop, it cut off a request in its transaction, and rolled
+that back."""
 
 
 @pytest.fixture
@@ -159,7 +163,7 @@ async def test_an_upgrade_under_load_fails_no_request_and_loses_no_payment(
     old_worker = versions.worker(versions.before)
     for program, said in zip((*old_apis, old_worker), (*READY, "worker_ready"), strict=True):
         await versions.says(program, said)
-    await versions.set_knobs(*WITHHELD)
+    await versions.set_knobs(*WITHHELD, former_parameters=True)
     stock = await stocked(versions)
     before = await statuses(versions)
     print(f"there before: {dict(before)}")
@@ -185,6 +189,7 @@ async def test_an_upgrade_under_load_fails_no_request_and_loses_no_payment(
     swapped_until = time.monotonic() + 1
     await clockwork.phase("the new version, beside the view")
     print(await command(versions, "migrate", "--finish"))
+    (versions.home / "secrets" / "stripe_key").unlink()  # nobody reads it any more
     await clockwork.phase("the new version, alone")
     paid_before = next(one for one in stock.made if one.card == "pm_card_visa")
     assert await use_what_is_new(traffic, paid_before) == ("succeeded", "succeeded")
@@ -194,6 +199,18 @@ async def test_an_upgrade_under_load_fails_no_request_and_loses_no_payment(
     print(f"{len(traffic.cut_off)} requests cut off while processes were told to stop")
     assert all(swapped < one.at < swapped_until for one in traffic.cut_off)
     assert len(traffic.cut_off) <= CUT_OFF_MAX
+
+
+def unexpected(versions: TwoVersions) -> list[str]:
+    """The warnings and errors that neither version has a reason for."""
+    before = {one.log_file.stem for one in versions.programs if one.source == versions.before}
+    found = []
+    for complaint in versions.complaints():
+        program, _, said = complaint.partition(": ")
+        cut_off = program in before and said.startswith(CUT_OFF_BEFORE)
+        if said not in EXPECTED_COMPLAINTS and not cut_off:
+            found.append(complaint)
+    return found
 
 
 async def all_is_well(versions: TwoVersions, traffic: Traffic) -> None:
@@ -206,4 +223,4 @@ async def all_is_well(versions: TwoVersions, traffic: Traffic) -> None:
     print(f"{dict(judged.statuses)}, {judged.charges} charges, attempts {judged.attempts_most}")
     print(f"answers: {dict(traffic.answers)}")
     assert not traffic.failed, traffic.failed[:5]
-    assert {said.partition(": ")[2] for said in versions.complaints()} <= EXPECTED_COMPLAINTS
+    assert not unexpected(versions)

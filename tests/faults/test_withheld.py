@@ -17,6 +17,8 @@ pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.needs("procfs")]
 
 PAYMENTS = 100
 FEW = 20
+CAPTURES = 8
+"""Fewer than open the line of captures, which would then rest and leave some unsent."""
 WAIT_SECONDS_MAX = 20
 
 
@@ -121,8 +123,8 @@ async def test_a_capture_whose_answer_is_withheld(deploy: MakeDeployment, fault:
     """Unknown, and neither canceled nor captured otherwise before it is known."""
     deployment = deploy()
     shoppers, cashiers = Shoppers(deployment), Cashiers(deployment)
-    await shoppers.send_all(orders_of("held", FEW, capture="manual"))
-    await until_payments(deployment, "authorized")
+    await shoppers.send_all(orders_of("held", CAPTURES, capture="manual"))
+    await until_payments(deployment, "authorized", CAPTURES)
     await deployment.set_knobs(
         {"fault": fault, "match": {"operation": "payment_intents.capture"}},
         {"fault": "withhold_before", "match": {"operation": "payment_intents.retrieve"}},
@@ -130,15 +132,15 @@ async def test_a_capture_whose_answer_is_withheld(deploy: MakeDeployment, fault:
     async with aiohttp.ClientSession() as session:
         for payment_id in shoppers.accepted.values():
             assert await cashiers.capture(session, payment_id, 700) == 202
-        await until_payments(deployment, "outcome_unknown")
+        await until_payments(deployment, "outcome_unknown", CAPTURES)
         for payment_id in shoppers.accepted.values():
             assert await cashiers.cancel(session, payment_id) == 409
     await asyncio.sleep(3)
-    assert await statuses(deployment) == {"outcome_unknown": FEW}
+    assert await statuses(deployment) == {"outcome_unknown": CAPTURES}
     await deployment.clear_knobs()
-    print(f"all ended {await until_ended(deployment, 40):.1f} s after the knob was turned off")
+    print(f"all ended {await until_ended(deployment, 75):.1f} s after the knob was turned off")
     judged = await judge(deployment, shoppers.accepted)
-    assert judged.statuses == {"succeeded": FEW}
+    assert judged.statuses == {"succeeded": CAPTURES}
     assert {charge["captured"] for charge in await deployment.charges()} == {700}
 
 
@@ -156,9 +158,9 @@ async def until_refunds(deployment: Deployment, status: str) -> None:
         await asyncio.sleep(0.1)
 
 
-async def until_payments(deployment: Deployment, status: str) -> None:
+async def until_payments(deployment: Deployment, status: str, many: int = FEW) -> None:
     """Returns once all payments have this status."""
     begun = time.monotonic()
-    while (found := await statuses(deployment))[status] < FEW:
+    while (found := await statuses(deployment))[status] < many:
         assert time.monotonic() - begun < WAIT_SECONDS_MAX, found
         await asyncio.sleep(0.1)

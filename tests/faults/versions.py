@@ -42,6 +42,7 @@ class Program:
     """One process of one version."""
 
     name: str
+    source: Path
     process: "subprocess.Popen[bytes]"
     log_file: Path
 
@@ -136,7 +137,7 @@ class TwoVersions(Deployment):
                 cwd=self.home,
             )
         self.others.append(process)
-        program = Program(name, process, log_file)
+        program = Program(name, source, process, log_file)
         self.programs.append(program)
         return program
 

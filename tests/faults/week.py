@@ -15,17 +15,24 @@ from typing import Any, Final
 import aiohttp
 import asyncpg
 
-from strongroom.app import Api, _workers, telemetry_of
+from strongroom.app import Api
 from strongroom.clock import ShiftedClock, microseconds_since_epoch, monotonic_seconds
 from strongroom.config import Home, Settings
+from strongroom.customers.register import Register
 from strongroom.database import SEARCH_PATH, connect_pool
+from strongroom.desks import workers_of
 from strongroom.gateways.port import Gateway
+from strongroom.gateways.rests import Rests
 from strongroom.gateways.stripe.client import StripeGateway
 from strongroom.http.traffic import Traffic
 from strongroom.ids import BUCKETS, new_id, to_text
+from strongroom.local.first_entity import prepare_dev
 from strongroom.payments.accept import Acceptor
 from strongroom.payments.retention import Retention
-from strongroom.setup import prepare_dev
+from strongroom.payments.texts import TextStore
+from strongroom.telemetry.chosen import telemetry_of
+from strongroom.vault.opening import open_vault
+from strongroom.vault.secrets import Secrets
 from tests.acceptance.inside import say
 from tests.sandbox.conftest import KNOB_TOKEN, SECRET_KEY, RunningStripe
 
@@ -74,20 +81,26 @@ class Shop:
             telemetry_of(settings, self.clock, name, None) for name in ("strongroom-api", "worker")
         ]
         self.acceptor = Acceptor(api_pool, telemetry=self.telemetry[0])
-        self.api = Api(api_pool, self.clock, "dev", self.acceptor, self.telemetry[0])
+        self.vault = await open_vault(self._home, settings, "api")
+        texts = TextStore(api_pool, self.vault.keyring, seals=True)
+        register = Register(api_pool, self.vault.keyring, self.vault.subjects)
+        self.api = Api(
+            api_pool, self.clock, settings, self.acceptor, texts, self.telemetry[0],
+            register=register,
+        )  # fmt: skip
         self.front = Traffic(
             self.api.front_door, self.telemetry[0],
             front_paths=self.api.front_door.paths, trusts_callers=False,
         )  # fmt: skip
-        self.gateways = {
-            "stripe": self.telemetry[1].watched_gateway(
-                "stripe", StripeGateway(self.clock, "http://127.0.0.1:1/returned")
-            )
-        }
+        self.workers_vault = await open_vault(self._home, settings, "worker")
+        self.secrets = Secrets(pool, self.workers_vault.keyring)
+        adapter = StripeGateway(self.clock, self.secrets, "http://127.0.0.1:1/returned", mode="dev")
+        self.gateways = {"stripe": self.telemetry[1].watched_gateway("stripe", adapter)}
         self.telemetry[1].read_open_work(pool, buckets)
-        self.workers = _workers(
-            pool, self.clock, self.gateways, settings, buckets, self.telemetry[1]
-        )
+        self.workers = workers_of(
+            pool, self.clock, self.gateways, settings, buckets, self.telemetry[1],
+            Rests(pool, self.clock),
+        )  # fmt: skip
         self.retention = Retention(pool, self.clock, buckets)
         self.api.start()
         for telemetry in self.telemetry:
@@ -101,6 +114,9 @@ class Shop:
                 worker.stop()
             await asyncio.gather(*running)
             await self.api.drain()
+            await self.vault.close()
+            self.secrets.close()
+            await self.workers_vault.close()
             for telemetry in self.telemetry:
                 await telemetry.close()
             await self._session.close()

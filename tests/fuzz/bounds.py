@@ -62,8 +62,12 @@ def plain(schema: Json, name: str = "") -> Any:
             return {field: plain(schema["properties"][field], field) for field in required}
         case "array":
             return [plain(schema["items"])]
+        case "boolean":
+            return False
         case "integer":
             return schema.get("minimum", 0)
+        case "boolean":
+            return True
         case _:
             return longest(schema, 1)
 
@@ -88,8 +92,15 @@ def values(schema: Json, name: str = "") -> Iterator[Value]:
             yield from _texts(schema)
         case "integer":
             yield from _numbers(schema)
+        case "boolean":
+            yield Value("true", "type", True, fits=True)
+            yield Value("a text", "type", "true", fits=False)
         case "array":
             yield from _lists(schema)
+        case "boolean":
+            yield Value("a text", "type", "true", fits=False)
+            yield Value("a number", "type", 1, fits=False)
+            yield Value("true", "type", True, fits=True)
         case "object" if "additionalProperties" in schema and "properties" not in schema:
             yield from _maps(schema)
         case "object":
@@ -232,7 +243,7 @@ def _written(tree: Any, filler: Iterator[str], most: int | None) -> Iterator[str
                 yield from _written(argument[-1], filler, most)
             case opcodes.BRANCH:
                 yield from _written(argument[1][0], filler, most)
-            case opcodes.AT | opcodes.ASSERT_NOT:
+            case opcodes.AT | opcodes.ASSERT | opcodes.ASSERT_NOT:
                 pass
             case _:
                 raise AssertionError(f"{opcode} stands in no pattern of ours")
@@ -243,7 +254,7 @@ def _fitting(allowed: Any, filler: Iterator[str]) -> str:
     if allowed is None:
         return next(filler)
     negated = allowed[0][0] is opcodes.NEGATE
-    for character in (*islice(filler, 40), "7"):
+    for character in (*islice(filler, 40), "7", "Q"):
         if _is_in(allowed, ord(character)) is not negated:
             return character
     raise AssertionError("no plain character fits")

@@ -29,7 +29,8 @@ WEIGHTS: Final = {
     "cancel_payment": 6, "create_refund": 12, "create_payments": 6, "create_refunds": 8,
     "list_payments": 8, "get_refund": 6, "list_refunds": 6,
 }  # fmt: skip
-"""How often an operation is asked for; the others once each."""
+"""How often an operation is asked for, out of all of them."""
+WEIGHT_ELSE: Final = 3
 GOOD_CARD: Final = "pm_card_visa"
 CHALLENGED_CARD: Final = "pm_card_threeDSecure2Required"
 SHAPED: Final = 85
@@ -140,7 +141,7 @@ class Catalogue:
             for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
         }
         names = sorted(self.operations, key=lambda name: name not in WEIGHTS)
-        self._turns = [name for name in names for _ in range(WEIGHTS.get(name, 1))]
+        self._turns = [name for name in names for _ in range(WEIGHTS.get(name, WEIGHT_ELSE))]
 
     def plans(self) -> st.SearchStrategy[list[Step]]:
         """Plans of a walk: a story, with whatever comes between its steps."""

@@ -11,10 +11,13 @@ import asyncpg
 from msgspec.structs import replace
 
 from strongroom.clock import ShiftedClock, microseconds_since_epoch, monotonic_seconds
+from strongroom.config import Home
 from strongroom.gateways.accounts import Accounts
+from strongroom.gateways.lines import Lines
 from strongroom.gateways.stripe.client import StripeGateway
 from strongroom.ids import BUCKETS, new_id, to_text
-from strongroom.payments.accept import Acceptor, Outcome, Request
+from strongroom.payments.accept import Acceptor
+from strongroom.payments.acceptance import Outcome, Request
 from strongroom.payments.commands import Commander, Done, Order, RefundWish
 from strongroom.payments.engine import Engine
 from strongroom.payments.idempotency import fingerprint
@@ -23,14 +26,17 @@ from strongroom.payments.refund_engine import RefundDesk
 from strongroom.payments.refunds import Refund
 from strongroom.payments.sender import Sender
 from strongroom.payments.states import Command, Payment
+from strongroom.vault.opening import open_vault
+from strongroom.vault.secrets import Secrets
 from strongroom.work.calls import LEASE_OVER_DEADLINE, Calls
-from strongroom.work.worker import Worker
+from strongroom.work.worker import IN_FLIGHT_MAX, Worker
 from tests.integration.conftest import Entity
-from tests.sandbox.conftest import RunningStripe
+from tests.integration.entering import enter, slot_of
+from tests.sandbox.conftest import SECRET_KEY, RunningStripe
 from tests.unit.examples import payment
 
 DEADLINE: Final = timedelta(seconds=5)
-WAIT_SECONDS_MAX: Final = 20.0
+WAIT_SECONDS_MAX: Final = 60.0
 
 
 class BothSides:
@@ -43,36 +49,47 @@ class BothSides:
         owner: asyncpg.Connection,
         entity: Entity,
         stripe: RunningStripe,
+        home: Home,
     ) -> None:
+        self._home = home
         self.owner, self.stripe, self.entity = owner, stripe, entity
-        self.clock = ShiftedClock()
+        self.clock, self.lines = ShiftedClock(), Lines()
+        self.in_flight_max = IN_FLIGHT_MAX
         self._worker = worker
         self._acceptor, self._commander = Acceptor(api), Commander(api)
 
     async def open_account(self) -> None:
         """The entity's account is at the stand-in."""
         await self.owner.execute(
-            "UPDATE gateway_accounts SET secret_file = $2, base_url = $3 "
-            "WHERE legal_entity_id = $1",
-            self.entity.legal_entity_id, str(self.stripe.key_file), self.stripe.url,
+            "UPDATE gateway_accounts SET base_url = $2 WHERE legal_entity_id = $1",
+            self.entity.legal_entity_id, self.stripe.url,
         )  # fmt: skip
+        slot = await slot_of(self.owner, self.entity.legal_entity_id)
+        await enter(self._home, slot, SECRET_KEY)
 
     @asynccontextmanager
     async def working(self) -> AsyncIterator[None]:
         """The API's writers and a worker's two desks run in the block."""
-        gateways: Any = {"stripe": StripeGateway(self.clock, "http://localhost/returned")}
+        vault = await open_vault(self._home, self._home.settings(), "worker")
+        secrets = Secrets(self._worker, vault.keyring)
+        stripe = StripeGateway(self.clock, secrets, "http://localhost/returned", mode="dev")
+        gateways: Any = {"stripe": stripe}
         accounts, lease = Accounts(self._worker), DEADLINE * LEASE_OVER_DEADLINE
         buckets = range(BUCKETS)
         engine = Engine(
-            self._worker, self.clock, gateways, actor="worker", lease=lease, buckets=buckets
-        )
-        calls, refund_calls = Calls(self.clock, DEADLINE), Calls(self.clock, DEADLINE)
+            self._worker, self.clock, gateways, actor="worker", lease=lease, buckets=buckets,
+            lines=self.lines,
+        )  # fmt: skip
+        calls = Calls(self.clock, DEADLINE, self.lines)
+        refund_calls = Calls(self.clock, DEADLINE)
         desk = RefundDesk(
             self._worker, gateways, accounts, refund_calls,
             actor="worker", lease=lease, buckets=buckets,
         )  # fmt: skip
         workers: list[Worker[Any]] = [
-            Worker(Sender(engine, gateways, accounts, calls), calls),
+            Worker(
+                Sender(engine, gateways, accounts, calls), calls, in_flight_max=self.in_flight_max
+            ),
             Worker(desk, refund_calls),
         ]
         self._acceptor.start()
@@ -87,6 +104,8 @@ class BothSides:
             await self._acceptor.drain()
             await self._commander.drain()
             await gateways["stripe"].close()
+            secrets.close()
+            await vault.close()
 
     def pass_time(self, step: timedelta, *, also_there: bool = True) -> None:
         """Here, and at the gateway unless its clock stands behind."""
@@ -105,8 +124,9 @@ class BothSides:
     ) -> tuple[Payment, Outcome]:
         now, entity = self.clock.now(), self.entity.legal_entity_id
         account = await self.owner.fetchval(
-            "SELECT gateway_account_id FROM gateway_accounts WHERE legal_entity_id = $1", entity
-        )
+            "SELECT gateway_account_id FROM gateway_accounts WHERE legal_entity_id = $1 "
+            "ORDER BY created_at", entity,
+        )  # fmt: skip
         one = payment(
             legal_entity_id=entity,
             payment_id=new_id(microseconds_since_epoch(now), entity),

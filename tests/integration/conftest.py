@@ -18,7 +18,10 @@ from strongroom.setup import initialise
 NOW = datetime(2026, 12, 1, 12, tzinfo=UTC)
 NEVER = datetime(2999, 1, 1, tzinfo=UTC)
 
-NEW_ACCOUNT = "INSERT INTO gateway_accounts VALUES ($1, $2, 'stripe', 'stand_in', 'file', NULL, $3)"
+NEW_ACCOUNT = """
+INSERT INTO gateway_accounts (legal_entity_id, gateway_account_id, gateway, environment, created_at)
+VALUES ($1, $2, 'stripe', 'stand_in', $3)
+"""
 NEW_PAYMENT = """
 INSERT INTO payments (legal_entity_id, payment_id, version, status, amount_minor, captured_minor,
   currency, merchant_reference, metadata, attempt_no, not_after, gateway_key_seed, digest_salt,

@@ -8,15 +8,18 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import asyncpg
+import msgspec
 import pytest
+from msgspec.structs import replace
 
 from strongroom.clock import ShiftedClock, microseconds_since_epoch
 from strongroom.database import connect_pool
+from strongroom.http.asking import problem_of
 from strongroom.ids import new_id
 from strongroom.migrations import migrate
 from strongroom.payments import accept
-from strongroom.payments.accept import (
-    Acceptor,
+from strongroom.payments.accept import Acceptor
+from strongroom.payments.acceptance import (
     Created,
     KeyReused,
     Outcome,
@@ -26,6 +29,11 @@ from strongroom.payments.accept import (
 )
 from strongroom.payments.idempotency import fingerprint
 from strongroom.payments.journal import accepted_payload
+from strongroom.payments.texts import SALT_BYTES, Texts, seal_texts
+from strongroom.vault.envelope import new_keyset
+from strongroom.vault.errors import KeysOutdated
+from strongroom.vault.keys import EntityKeys
+from strongroom.vault.secret import Secret
 from tests.unit.examples import ENTITY, payment
 
 PROCESSES = 3
@@ -209,3 +217,19 @@ class Spy:
 
     def __getitem__(self, name: str) -> str:
         return self._asked(name)  # type: ignore[operator, no-any-return]
+
+
+async def test_texts_that_waited_until_their_keys_were_outdated_fail_alone(
+    url: str, process: Acceptor
+) -> None:
+    keyset = new_keyset().reveal()
+    bundle = {"data": keyset, "wrapping": keyset, "index": bytes(32)}
+    keys = EntityKeys(ENTITY, {1: Secret(msgspec.msgpack.encode(bundle))}, seals_until=0.0)
+    wanted = [request(f"key-{number}", f"order-{number}") for number in range(5)]
+    stuck = seal_texts(keys, wanted[3].payment.payment_id, Texts("late"), bytes(SALT_BYTES))
+    wanted[3] = replace(wanted[3], seal_texts=stuck.seal)
+    ends = await process.accept_all(wanted)
+    assert [type(end) for end in ends] == [Created, Created, Created, KeysOutdated, Created]
+    assert isinstance(ends[3], Exception)
+    assert problem_of(ends[3]).code == "vault_unavailable"
+    assert len((await rows(url))[2]) == 4, "nothing of it is stored"

@@ -13,6 +13,7 @@ from strongroom.database import connect_pool
 from strongroom.payments.commands import Commander, Denied, Done, NoSuchPayment, Order
 from strongroom.payments.idempotency import fingerprint
 from strongroom.payments.states import CancelAsked, CaptureAsked, Command
+from strongroom.work.batch import OutcomeOfCommitUnknown
 from tests.integration.conftest import Deployment, Entity
 
 
@@ -41,7 +42,7 @@ async def in_one_batch(commander: Commander, *orders: Order) -> list[Any]:
     waiting = [asyncio.create_task(commander.carry_out(order)) for order in orders]
     await asyncio.sleep(0)
     commander.start()
-    done = await asyncio.gather(*waiting)
+    done = await asyncio.gather(*waiting, return_exceptions=True)
     await commander.drain()
     return done
 
@@ -74,3 +75,33 @@ async def test_nobody_reaches_a_payment_that_its_owner_commands_in_the_same_batc
     assert await rows(deployment, actors, ours.payment_id) == by
     keys = "SELECT FROM idempotency_keys WHERE idempotency_key = $1"
     assert await rows(deployment, keys, "a stranger's") == []
+
+
+NEVER = """
+CREATE FUNCTION never() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN RAISE EXCEPTION 'never' USING ERRCODE = '40001'; END $$;
+CREATE TRIGGER never BEFORE UPDATE ON payments
+FOR EACH ROW WHEN (OLD.payment_id = '{}') EXECUTE FUNCTION never()
+"""
+
+
+async def test_a_command_that_never_gets_through_fails_alone(
+    deployment: Deployment, commander: Commander
+) -> None:
+    """The database says 40001 to it each time; the others of its batch are carried out."""
+    ours, theirs = deployment.ours, deployment.theirs
+    connection = await asyncpg.connect(
+        deployment.owner_url, server_settings={"search_path": "strongroom"}
+    )
+    await connection.execute(NEVER.format(ours.payment_id))
+    await connection.close()
+    stuck, done = await in_one_batch(
+        commander,
+        order(ours, ours.payment_id, "stuck", CancelAsked()),
+        order(theirs, theirs.payment_id, "free", CancelAsked()),
+    )
+    assert isinstance(stuck, OutcomeOfCommitUnknown)
+    assert isinstance(done, Done)
+    kinds = "SELECT kind FROM events WHERE payment_id = $1 AND version > 1"
+    assert await rows(deployment, kinds, ours.payment_id) == []
+    assert await rows(deployment, kinds, theirs.payment_id) == [("payment.closing",)]

@@ -9,8 +9,9 @@ from msgspec.structs import replace
 
 from strongroom.clock import ShiftedClock
 from strongroom.ids import BUCKETS
+from strongroom.payments.claims import Claimed
 from strongroom.payments.commands import Commander, Done, Order, _carry_out_wave
-from strongroom.payments.engine import Claimed, Engine
+from strongroom.payments.engine import Engine
 from strongroom.payments.idempotency import fingerprint
 from strongroom.payments.states import (
     Answer,

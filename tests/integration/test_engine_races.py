@@ -10,11 +10,13 @@ from msgspec.structs import replace
 
 from strongroom.clock import ShiftedClock
 from strongroom.ids import BUCKETS
+from strongroom.payments.claims import Settlement
 from strongroom.payments.decide import decide
-from strongroom.payments.engine import PAYMENTS_SQL, SQL, Engine, Settlement
+from strongroom.payments.engine import PAYMENTS_SQL, SQL, Engine
 from strongroom.payments.journal import Verdict, payload_of
 from strongroom.payments.rows import attempt_of, payment_of
 from strongroom.payments.states import Answer, Answered, Attempt, Call, Canceled, Due, NotSent
+from strongroom.payments.verdicts import write_verdicts
 from tests.integration.test_journal import Staged, accepted, pool
 from tests.unit.examples import ENTITY
 
@@ -64,7 +66,7 @@ async def test_what_another_claim_ends_is_not_to_be_sent(pool, committed):
             may_send = await engine.commit_object_id(first, "pi_1", call)
         verdict = Verdict(seen, made, payload_of(seen, made, of, None), first.lease + 1, of)
         try:
-            lost = await engine._write(second, [verdict], clock.now())
+            lost = await write_verdicts(second, [verdict], clock.now(), "worker")
         except asyncpg.SerializationError:
             await second.execute("ROLLBACK")
             lost = {one.payment_id}

@@ -12,7 +12,8 @@ from strongroom.clock import ShiftedClock
 from strongroom.database import connect_pool
 from strongroom.ids import BUCKETS
 from strongroom.migrations import migrate
-from strongroom.payments.accept import Acceptor, Created, Request
+from strongroom.payments.accept import Acceptor
+from strongroom.payments.acceptance import Created, Request
 from strongroom.payments.engine import Engine
 from strongroom.payments.idempotency import fingerprint
 from strongroom.payments.journal import _STATE_FIELDS, accepted_payload
@@ -42,8 +43,9 @@ class Staged:
     """As much of a gateway as opening an attempt needs."""
 
     staged = True
+    per_currency = False
 
-    def parameters(self, of: Payment) -> dict[str, Any]:
+    def parameters(self, of: Payment, _: object, *, saves: bool = False) -> dict[str, Any]:
         return {"create": {"amount": of.amount_minor}}
 
 
@@ -148,11 +150,14 @@ async def test_events_fold_to_the_row_and_carry_its_digest(pool, story):
             name: event["payload"][name] for name in _STATE_FIELDS if name in event["payload"]
         }
     for name, value in folded.items():
-        assert getattr(history.payment, name) == value
+        assert msgspec.to_builtins(getattr(history.payment, name)) == value
     for name in set(_STATE_FIELDS) - set(folded):
         assert getattr(history.payment, name) == getattr(one, name)
     assert history.payment == seen
     assert bytes(history.events[-1]["row_digest"]) == history.payment.row_digest()
+    counted = await pool.fetch("SELECT lane, review FROM reviews")
+    review = history.payment.review
+    assert [tuple(row) for row in counted] == ([("payments", review)] if review else [])
     # Each call is told once: by its event, or by the attempt where no event was written.
     told = [event["payload"]["call"] for event in history.events if "call" in event["payload"]]
     told += [call for one in history.attempts for call in one["calls"]]

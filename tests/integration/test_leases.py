@@ -7,7 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from strongroom.clock import ShiftedClock
-from strongroom.payments.engine import Claimed
+from strongroom.payments.claims import Claimed
 from strongroom.payments.states import (
     ActionRequired,
     Answer,

@@ -33,6 +33,18 @@ VALUES ($1, $2, $2, $3, 1, 'EUR', '{}', 'stripe', $2, 'key', $4, $5, $5)
 NEW_REFUND_JOB = (
     "INSERT INTO refund_jobs (legal_entity_id, refund_id, bucket, run_at) VALUES ($1, $2, $3, $4)"
 )
+NEW_METHOD = """
+INSERT INTO payment_methods (legal_entity_id, payment_method_id, customer_id, version, status,
+  not_after, digest_salt, created_at, updated_at) VALUES ($1, $2, $2, 1, $3, $5, $4, $5, $5)
+"""
+NEW_METHOD_JOB = (
+    "INSERT INTO payment_method_jobs (legal_entity_id, payment_method_id, bucket, run_at) "
+    "VALUES ($1, $2, $3, $4)"
+)
+NEW_REVIEW = """
+INSERT INTO reviews (legal_entity_id, owner_id, lane, bucket, review, since)
+VALUES ($1, $2, $3, $4, 'amount_mismatch', $5)
+"""
 SEEN_SECONDS_MAX = 10
 
 
@@ -76,6 +88,15 @@ class Books:
         one = new_id(microseconds_since_epoch(self.now), entity)
         await self.owner.execute(NEW_REFUND, entity, one, status, b"x" * 16, self.at(since))
         await self.owner.execute(NEW_REFUND_JOB, entity, one, bucket_of(entity), self.at(due))
+
+    async def method(self, entity: UUID, status: str, since: int, due: int) -> None:
+        one = new_id(microseconds_since_epoch(self.now), entity)
+        await self.owner.execute(NEW_METHOD, entity, one, status, b"x" * 16, self.at(since))
+        await self.owner.execute(NEW_METHOD_JOB, entity, one, bucket_of(entity), self.at(due))
+
+    async def review(self, entity: UUID, lane: str, since: int) -> None:
+        one = new_id(microseconds_since_epoch(self.now), entity)
+        await self.owner.execute(NEW_REVIEW, entity, one, lane, bucket_of(entity), self.at(since))
 
     def gauge(self, name: str, lane: str, status: str | None = None) -> float:
         labels = f'lane="{lane}"' + (f',status="{status}"' if status else "")
@@ -122,11 +143,41 @@ async def test_what_is_open_is_told_by_state_with_the_age_of_the_oldest(books, d
     assert books.gauge("jobs_due", "refunds") == 1
 
 
+async def test_payment_methods_that_something_is_to_be_done_for_are_told(books, deployment):
+    ours, theirs = deployment.ours.legal_entity_id, deployment.theirs.legal_entity_id
+    await books.owner.execute("DELETE FROM payment_method_jobs")
+    await books.method(ours, "processing", since=40, due=30)
+    await books.method(theirs, "detaching", since=500, due=-20)
+    await books.work.read()
+    assert books.gauge("jobs_planned", "payment_methods") == 2
+    assert books.gauge("jobs_due", "payment_methods") == 1
+    assert 30 <= books.gauge("jobs_overdue_seconds", "payment_methods") < 60
+    assert books.gauge("open", "payment_methods", "requires_action") == 0
+    assert books.gauge("open", "payment_methods", "processing") == 1
+    assert 500 <= books.gauge("open_oldest_seconds", "payment_methods", "detaching") < 530
+
+
 async def test_nothing_open_is_zero_and_nothing_is_overdue(books):
     await books.work.read()
     assert books.gauge("open", "payments", "processing") == 0
     assert books.gauge("jobs_overdue_seconds", "payments") == 0
     assert books.gauge("open", "refunds", "pending") == 0
+
+
+async def test_what_is_under_review_is_told_with_the_age_of_the_oldest(books, deployment):
+    ours, theirs = deployment.ours.legal_entity_id, deployment.theirs.legal_entity_id
+    await books.work.read()
+    for lane in ("payments", "refunds"):
+        assert books.gauge("under_review", lane) == 0
+        assert books.gauge("under_review_oldest_seconds", lane) == 0
+    await books.review(ours, "payments", since=50)
+    await books.review(theirs, "payments", since=7000)
+    await books.review(theirs, "refunds", since=90)
+    await books.work.read()
+    assert books.gauge("under_review", "payments") == 2
+    assert 7000 <= books.gauge("under_review_oldest_seconds", "payments") < 7030
+    assert books.gauge("under_review", "refunds") == 1
+    assert 90 <= books.gauge("under_review_oldest_seconds", "refunds") < 120
 
 
 async def test_of_a_large_backlog_only_what_is_due_first_is_looked_at(
@@ -149,7 +200,7 @@ async def test_a_reading_that_no_longer_holds_is_not_shown(books, monkeypatch):
 
 
 async def test_a_database_that_is_away_is_noticed_and_read_again_later(books, monkeypatch):
-    monkeypatch.setattr(open_work, "READ_SECONDS", 0.05)
+    monkeypatch.setattr(open_work.OpenWork, "every_seconds", 0.05)
     pool = books.work._pool
     nowhere = await connect_pool("postgresql://127.0.0.1:9/x", size_max=1, application="test")
     books.work._pool = nowhere

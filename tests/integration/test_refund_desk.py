@@ -16,6 +16,9 @@ from strongroom.payments.journal import _STATE_FIELDS
 from strongroom.payments.reads import list_refunds, read_history, read_payments
 from strongroom.payments.refund_engine import ClaimedRefund, RefundDesk, _Settlement
 from strongroom.payments.refunds import (
+    NOT_FOUND,
+    SAME_KEY_WINDOW,
+    UNDER_WAY_AFTER,
     Absent,
     Refund,
     RefundAnswer,
@@ -23,6 +26,7 @@ from strongroom.payments.refunds import (
     RefundDecision,
     Refunded,
     Refused,
+    Several,
 )
 from strongroom.payments.states import (
     Answered,
@@ -107,6 +111,11 @@ class Till(NamedTuple):
             )
         )
 
+    async def reviews(self) -> set[tuple[str, str]]:
+        """What is counted as under review, by lane."""
+        rows = await self.pool.fetch("SELECT lane, review FROM reviews")
+        return {(row["lane"], row["review"]) for row in rows}
+
     async def stored(self) -> tuple[Payment, dict[Any, Refund]]:
         [payment] = await read_payments(self.pool, {self.payment.payment_id: ENTITY})
         page = await list_refunds(self.pool, ENTITY, self.payment.payment_id, None, 100)
@@ -162,6 +171,7 @@ STORIES: dict[str, list[tuple[str, RefundAnswer]]] = {
     "refused": [("send", Refused("charge_disputed"))],
     "not sent, then given back": [("send", NotSent("rate_limited")), ("send", GIVEN)],
     "another amount": [("send", replace(GIVEN, amount_minor=PART + 1))],
+    "given back twice": [("send", Unknown("x")), ("look", Several(2))],
     "refused, then through all the same": [("send", Refused("x")), ("send", GIVEN)],
 }
 
@@ -181,11 +191,14 @@ async def test_events_fold_to_the_row_and_carry_digests(till, story):
         folded |= {n: event["payload"][n] for n in _STATE_FIELDS if n in event["payload"]}
         content = event["payload"]
         assert msgspec.json.decode(msgspec.json.encode(content, order="sorted")) == content
-    assert all(getattr(payment, name) == value for name, value in folded.items())
+    for name, value in folded.items():
+        assert msgspec.to_builtins(getattr(payment, name)) == value
     last = history.events[-1]
     assert bytes(last["row_digest"]) == payment.row_digest()
     assert last["payload"]["refund"]["row_digest"] == refund.row_digest().hex()
     assert last["payload"]["refund"]["status"] == refund.status
+    frozen = {("payments", payment.review), ("refunds", refund.review)}
+    assert await till.reviews() == {one for one in frozen if one[1]}
 
 
 async def test_a_settlement_that_runs_again_moves_the_sums_once(till):
@@ -231,6 +244,59 @@ async def test_only_who_still_has_the_lease_says_that_nothing_was_sent(till):
     [third] = await till.desk.claim(10)
     assert (third.effect, third.first) == (Look(), False)
     assert third.refund.opened_at == stalled.refund.opened_at
+
+
+async def test_a_refusal_heard_late_is_no_end_while_another_send_is_under_way(till):
+    """The first one was refused; what another process has sent since may still go through."""
+    await till.refund()
+    [stalled] = await till.desk.claim(10)
+    till.clock.advance(LEASE)
+    [second] = await till.desk.claim(10)
+    [sends] = await till.answer((second, Absent()), asked="look")
+    assert sends.effect == Send()  # and dies
+    await till.answer((stalled, Refused("charge_disputed")))
+    payment, refunds = await till.stored()
+    assert [one.status for one in refunds.values()] == ["outcome_unknown"]
+    assert payment.refunding_minor == PART
+    till.clock.advance(UNDER_WAY_AFTER)
+    [third] = await till.desk.claim(10)
+    assert third.effect == Look()
+    await till.answer((third, GIVEN), asked="look")
+    payment, refunds = await till.stored()
+    assert [one.status for one in refunds.values()] == ["succeeded"]
+    assert (payment.refunding_minor, payment.refunded_minor) == (0, PART)
+
+
+@pytest.mark.parametrize("shown", ["pending", "succeeded"])
+async def test_what_is_shown_after_all_is_looked_at_to_its_end(till, shown):
+    """Under review as not found, and then the answer to its last send is heard."""
+    await till.refund()
+    [first] = await till.desk.claim(10)
+    till.clock.advance(SAME_KEY_WINDOW)
+    [look] = await till.desk.claim(10)
+    await till.answer((look, Absent()), asked="look")
+    _, refunds = await till.stored()
+    assert [one.review for one in refunds.values()] == [NOT_FOUND]
+    assert await till.reviews() == {("refunds", NOT_FOUND)}
+    await till.answer((first, replace(GIVEN, status=shown)))
+    till.clock.advance(timedelta(days=1))
+    [found] = await till.desk.claim(10)
+    assert (found.effect, found.refund.review, found.refund.status) == (Look(), None, shown)
+    assert await till.reviews() == set()
+    await till.answer((found, GIVEN), asked="look")
+    payment, _ = await till.stored()
+    assert (payment.refunding_minor, payment.refunded_minor) == (0, PART)
+
+
+async def test_what_stays_not_found_leaves_no_job(till):
+    await till.refund()
+    await till.desk.claim(10)
+    till.clock.advance(SAME_KEY_WINDOW)
+    [look] = await till.desk.claim(10)
+    await till.answer((look, Absent()), asked="look")
+    till.clock.advance(UNDER_WAY_AFTER)
+    assert await till.desk.claim(10) == []
+    assert await till.pool.fetchval("SELECT count(*) FROM refund_jobs") == 0
 
 
 async def test_who_has_the_lease_opens_it_anew_when_nothing_was_sent(till):

@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 
 from strongroom.database import connect_pool
-from strongroom.payments.accept import Created
+from strongroom.payments.acceptance import Created
 from strongroom.payments.states import CancelAsked, CaptureAsked
 from tests.integration.both_sides import BothSides
 from tests.integration.conftest import Deployment
@@ -25,7 +25,7 @@ async def sides(deployment: Deployment, own_stripe: RunningStripe) -> AsyncItera
     )
     api = await connect_pool(deployment.url("api"), size_max=3, application="api")
     worker = await connect_pool(deployment.url("worker"), size_max=4, application="worker")
-    made = BothSides(api, worker, owner, deployment.ours, own_stripe)
+    made = BothSides(api, worker, owner, deployment.ours, own_stripe, deployment.home)
     await made.open_account()
     async with made.working():
         yield made

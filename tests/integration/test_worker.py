@@ -3,15 +3,12 @@
 import asyncio
 from datetime import timedelta
 
-import asyncpg
 import pytest
 from msgspec.structs import replace
 from structlog.testing import capture_logs
 
-from strongroom.database import connect_pool
-from strongroom.gateways.port import Account
 from strongroom.ids import to_text
-from strongroom.payments.accept import ReferenceTaken
+from strongroom.payments.acceptance import ReferenceTaken
 from strongroom.payments.states import (
     Answer,
     Answered,
@@ -24,7 +21,7 @@ from strongroom.payments.states import (
 )
 from strongroom.work.batch import Refused
 from tests.integration.conftest import Deployment
-from tests.integration.working import LEASE, Shop
+from tests.integration.working import LEASE, Shop, open_shop
 from tests.unit.examples import AMOUNT
 
 FUNDS = Declined("insufficient_funds", "insufficient_funds", object_open=True)
@@ -33,26 +30,8 @@ APPROVED = Approved(AMOUNT, "EUR")
 
 @pytest.fixture
 async def shop(deployment: Deployment):
-    owner = await asyncpg.connect(
-        deployment.owner_url, server_settings={"search_path": "strongroom, directory"}
-    )
-    row = await owner.fetchrow(
-        "SELECT * FROM gateway_accounts WHERE legal_entity_id = $1", deployment.ours.legal_entity_id
-    )
-    account = Account(
-        legal_entity_id=row["legal_entity_id"],
-        gateway_account_id=row["gateway_account_id"],
-        gateway="stripe",
-        environment="stand_in",
-        secret_file="file",
-        base_url=None,
-    )
-    api = await connect_pool(deployment.url("api"), size_max=2, application="api")
-    worker = await connect_pool(deployment.url("worker"), size_max=4, application="worker")
-    yield Shop(api, worker, owner, account)
-    await api.close()
-    await worker.close()
-    await owner.close()
+    async with open_shop(deployment) as shop:
+        yield shop
 
 
 async def test_a_straight_payment_is_accepted_and_succeeds_in_two_versions(shop):

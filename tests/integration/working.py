@@ -11,11 +11,15 @@ import asyncpg
 from msgspec.structs import replace
 
 from strongroom.clock import ShiftedClock, microseconds_since_epoch, monotonic_seconds
+from strongroom.database import connect_pool
 from strongroom.gateways.accounts import Accounts
+from strongroom.gateways.lines import Lines
 from strongroom.gateways.port import Account, Prepared
 from strongroom.ids import BUCKETS, new_id
-from strongroom.payments.accept import Acceptor, Created, Outcome, Request
-from strongroom.payments.engine import Claimed, Engine
+from strongroom.payments.accept import Acceptor
+from strongroom.payments.acceptance import Created, Outcome, Request
+from strongroom.payments.claims import Claimed
+from strongroom.payments.engine import Engine
 from strongroom.payments.idempotency import fingerprint
 from strongroom.payments.journal import accepted_payload
 from strongroom.payments.sender import Sender
@@ -30,6 +34,7 @@ from strongroom.payments.states import (
 )
 from strongroom.work.calls import LEASE_OVER_DEADLINE, Calls
 from strongroom.work.worker import Worker
+from tests.integration.conftest import Deployment
 from tests.unit.examples import payment
 
 DEADLINE: Final = timedelta(seconds=2)
@@ -46,6 +51,7 @@ class RuledGateway:
     """Staged; approves what is confirmed, and remembers what it was asked for."""
 
     staged = True
+    per_currency = False
 
     def __init__(self, clock: ShiftedClock) -> None:
         self.clock = clock
@@ -54,7 +60,7 @@ class RuledGateway:
         self.sent: list[str] = []
         self.canceled: list[str] = []
 
-    def parameters(self, of: Payment) -> Mapping[str, Any]:
+    def parameters(self, of: Payment, _: object, *, saves: bool = False) -> Mapping[str, Any]:
         return {"amount": of.amount_minor, "digits": MINOR_DIGITS[of.currency]}
 
     async def prepare(self, account: Account, attempt: Attempt) -> tuple[Prepared | Answer, Call]:
@@ -95,20 +101,27 @@ class Shop:
         self.owner = owner
         self.clock = ShiftedClock()
         self.gateway = RuledGateway(self.clock)
+        self.lines = Lines()
         self._account = account
         self._api, self._worker = api, worker
 
     def engine(self) -> Engine:
         gateways: Any = {"stripe": self.gateway}
         return Engine(
-            self._worker, self.clock, gateways, actor="worker", lease=LEASE, buckets=range(BUCKETS)
+            self._worker,
+            self.clock,
+            gateways,
+            actor="worker",
+            lease=LEASE,
+            buckets=range(BUCKETS),
+            lines=self.lines,
         )
 
     @asynccontextmanager
     async def working(self, **limits: int) -> AsyncIterator[Worker[Claimed]]:
         """A worker that runs in the block and has ended after it."""
         gateways: Any = {"stripe": self.gateway}
-        calls = Calls(self.clock, DEADLINE)
+        calls = Calls(self.clock, DEADLINE, self.lines)
         sender = Sender(self.engine(), gateways, Accounts(self._worker), calls)
         worker = Worker(sender, calls, **limits)
         running = asyncio.create_task(worker.run())
@@ -182,3 +195,27 @@ class Shop:
             return {await self.status(one) for one in payments} == {status}
 
         await self.until(reached)
+
+
+@asynccontextmanager
+async def open_shop(deployment: Deployment) -> AsyncIterator[Shop]:
+    """The shop of a deployment's own legal entity."""
+    owner = await asyncpg.connect(
+        deployment.owner_url, server_settings={"search_path": "strongroom, directory"}
+    )
+    row = await owner.fetchrow(
+        "SELECT * FROM gateway_accounts WHERE legal_entity_id = $1", deployment.ours.legal_entity_id
+    )
+    account = Account(
+        legal_entity_id=row["legal_entity_id"],
+        gateway_account_id=row["gateway_account_id"],
+        gateway="stripe",
+        environment="stand_in",
+        base_url=None,
+    )
+    api = await connect_pool(deployment.url("api"), size_max=2, application="api")
+    worker = await connect_pool(deployment.url("worker"), size_max=4, application="worker")
+    yield Shop(api, worker, owner, account)
+    await api.close()
+    await worker.close()
+    await owner.close()

@@ -9,11 +9,11 @@ from tests.tidy.source import Finding, Source
 PRODUCT: Final = "strongroom"
 STAND_INS: Final = "strongroom_sandbox"
 
-WAYS_IN: Final = ("http", "console", "checkout", "cli", "app")
+WAYS_IN: Final = ("http", "console", "checkout", "cli", "app", "sources")
 """They call into the nouns, never the other way round."""
 MAY_IMPORT_WAYS_IN: Final = (*WAYS_IN, "__main__", "local", "setup")
 
-KNOW_ADAPTERS: Final = ("app", "cli", "setup", "local")
+KNOW_ADAPTERS: Final = ("app", "sources", "cli", "setup", "local")
 PORTS: Final = ("gateways", "banks")
 ADAPTERS: Final = frozenset({"stripe", "braintree", "plaid", "yodlee"})
 """The folders below a port."""
@@ -21,10 +21,23 @@ ADAPTERS: Final = frozenset({"stripe", "braintree", "plaid", "yodlee"})
 PURE: Final = (
     *(
         f"payments.{name}"
-        for name in ("states", "decide", "asked", "holds", "late", "moves", "refunds")
+        for name in (
+            "states",
+            "decide",
+            "asked",
+            "declines",
+            "holds",
+            "late",
+            "moves",
+            "refunds",
+            "sales",
+            "ways",
+        )
     ),
+    "gateways.breaker",
     "log.tree",
     "money",
+    *(f"vault.{name}" for name in ("cards", "disguises", "issuers")),
 )
 PURE_MAY_IMPORT: Final = (*PURE, "errors")
 IO_MODULES: Final = frozenset(
@@ -39,6 +52,9 @@ SDKS: Final = {
     "stripe": "gateways.stripe",
     "braintree": "gateways.braintree",
     "plaid": "banks.plaid",
+    "boto3": "vault.aws_kms",
+    "botocore": "vault.aws_kms",
+    "tink": "vault",
 }
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from posixpath import dirname, join, normpath
 from typing import Final
 
-from tests.tidy.source import Finding, Source
+from tests.tidy.source import ROOT, Finding, Source
 
 _TIME_IS_A_PARAMETER: Final = "time is a parameter of every statement: a test's clock rules"
 
@@ -64,6 +64,7 @@ SECRET: Final = re.compile(
 )
 
 LINK: Final = re.compile(r"!?\[[^\]\n]*\]\(\s*<?([^)\s>]+)>?[^)\n]*\)|^\[[^\]\n]+\]:\s*(\S+)")
+PICTURES: Final = (".png",)
 HEADING: Final = re.compile(r"^#{1,6}\s+(.*?)\s*#*$")
 FENCE: Final = re.compile(r"^\s*(```|~~~)")
 ELSEWHERE: Final = re.compile(r"^(?:[a-z][a-z0-9+.-]*:|//)", re.IGNORECASE)
@@ -127,6 +128,8 @@ def _broken(here: str, target: str, texts: dict[str, Source], folders: set[str])
     path, _, part = target.partition("#")
     start = "" if path.startswith("/") else dirname(here)
     there = normpath(join(start, path.lstrip("/"))) if path else here
+    if there.endswith(PICTURES) and (ROOT / there).is_file():
+        return None  # it has no text, so it is not among them
     if there not in texts:
         return None if there in folders else f"there is no {there} in the repository"
     if part and there.endswith(".md") and part not in _anchors(texts[there]):

@@ -28,16 +28,21 @@ from strongroom.payments.states import (
     InstrumentBrought,
     Mismatched,
     NotSent,
+    NotShown,
     Payment,
     Pending,
     Unknown,
+    Withheld,
 )
+from strongroom.payments.ways import Refusal, Way
 
 START: Final = datetime(2026, 11, 2, 12, 0, tzinfo=UTC)
 NOT_AFTER: Final = START + timedelta(minutes=15)
 ENTITY: Final = UUID("019a4000-0000-7000-8000-000000000001")
 PAYMENT: Final = UUID("019a4000-0000-7000-8000-000100000001")
 ACCOUNT: Final = UUID("019a4000-0000-7000-8000-000200000001")
+OTHER_ACCOUNT: Final = UUID("019a4000-0000-7000-8000-000200000002")
+THIRD_ACCOUNT: Final = UUID("019a4000-0000-7000-8000-000200000003")
 CAPTURE_BEFORE: Final = START + timedelta(days=7)
 AMOUNT: Final = 2000
 PART: Final = 500
@@ -61,11 +66,19 @@ ANSWERS: Final[tuple[Answer, ...]] = (
     Authorized(AMOUNT, "USD", CAPTURE_BEFORE),
     Declined("insufficient_funds", "insufficient_funds", object_open=True),
     Declined("invalid_instrument", "resource_missing", object_open=False),
+    Declined("try_again", "processing_error", object_open=True),
+    Declined("try_again", "processing_error", object_open=False),
+    Declined("generic_decline", "do_not_honor", object_open=False, retry="never"),
     ActionRequired({"type": "redirect_to_url", "url": "https://bank.example/3ds"}),
     Pending(),
     Canceled(),
+    Canceled(expired=True),
+    Approved(AMOUNT, "EUR", settled=False),
+    NotShown(),
     NotSent("not_confirmed_yet"),
     NotSent("gateway_error", fresh_key=True),
+    Withheld("gateway_resting", first=True),
+    Withheld("gateway_resting", first=False),
     Unknown("no_answer"),
     Mismatched(AMOUNT + 1, "EUR"),
 )
@@ -115,6 +128,7 @@ def _shapes() -> Iterator[dict[str, Any]]:
         for closing in CLOSINGS:
             yield way | {"closing": closing, "closing_reason": closing and "insufficient_funds"}
         yield way | {"status": "canceled"}
+        yield way | {"status": "canceled", "instrument_token": None}
     yield begun | {"closing": "canceled", "closing_reason": "authorization_expired"}
     yield begun | {"status": "authorized"}
     yield begun | {"status": "canceled", "status_reason": "authorization_expired"}
@@ -128,7 +142,34 @@ def _shapes() -> Iterator[dict[str, Any]]:
     yield {"status": "succeeded", "refunding_minor": PART, "refunded_minor": PART}
 
 
-SHAPES: Final = tuple(_shapes())
+BACKUP: Final = Way(gateway="stripe", gateway_account_id=OTHER_ACCOUNT, token="pm_there")
+ELSEWHERE: Final = Way(gateway="braintree", gateway_account_id=THIRD_ACCOUNT)
+REFUSAL: Final = Refusal(
+    attempt_no=1, decline="try_again", raw_code="processing_error", retry="yes"
+)
+
+
+def _with_ways() -> Iterator[dict[str, Any]]:
+    for shape in _shapes():
+        yield shape
+        if shape.get("status", "processing") in ("processing", "requires_action"):
+            for ways in ((ELSEWHERE,), (ELSEWHERE, BACKUP)):
+                yield shape | {"ways": ways}
+                if shape.get("closing"):
+                    yield shape | {"ways": ways, "decline": REFUSAL}
+                if shape.get("closing") == "new_attempt":
+                    yield shape | {"ways": ways, "closing_reason": "instrument_replaced"}
+    yield {
+        "status": "requires_payment_method",
+        "instrument_token": None,
+        "gateway": None,
+        "gateway_account_id": None,
+        "ways": (ELSEWHERE,),
+        "decline": REFUSAL,
+    }
+
+
+SHAPES: Final = tuple(_with_ways())
 """What a payment can look like, without `review` and `attempt_no`."""
 
 
@@ -157,6 +198,12 @@ def answered(answer: Answer, of: Attempt | None = None, **fields: Any) -> Answer
     return Answered(attempt=of or attempt(), answer=answer, **(known | fields))
 
 
+SHOWN: Final = Call(
+    operation="sale", started_at=START, duration_ms=1.0, outcome="x", object_id="tr_1"
+)
+"""A call whose answer told the id of the gateway's object."""
+
+
 def brought() -> InstrumentBrought:
     """The caller brings a card."""
     return InstrumentBrought("stripe", ACCOUNT, "pm_card_visa", None)
@@ -181,6 +228,7 @@ def every_happening() -> Iterator[Happening]:
     """Each command, timer and answer, for whatever attempt."""
     yield from COMMANDS
     yield Due(None)
+    yield Due(None, resting=True, tries=9)
     for object_id, staged, state in product((None, "pi_1"), (True, False), ATTEMPT_STATES):
         yield Due(attempt(state=state, gateway_object_id=object_id, staged=staged))
     for one in (
@@ -193,6 +241,9 @@ def every_happening() -> Iterator[Happening]:
             yield answered(answer, one, asked=asked, tries=tries)
             if asked == "capture":
                 yield answered(answer, one, asked=asked, tries=tries, capture_minor=PART)
+            if asked == "send" and not one.staged:
+                yield answered(answer, one, asked=asked, tries=tries, first=True)
+                yield answered(answer, one, asked=asked, tries=tries, call=SHOWN)
 
 
 # Whatever the database can hold, and whatever can happen to it.

@@ -22,6 +22,8 @@ class Intent:
     declined: bool = False
     charges: int = 0
     taken: int = 0
+    card: str | None = None
+    """Where it is at another account than the first, what the instrument does there."""
     holds_until: datetime | None = None
 
 
@@ -34,6 +36,8 @@ class FakeGateway:
 
     card: str = "good"
     manual: bool = False
+    elsewhere: str = "good"
+    """What the instrument does at other accounts."""
     hold_lag: timedelta = timedelta()
     """How long after its end a hold still looks as if it stood, and can be captured."""
     intents: dict[str, Intent] = field(default_factory=dict)
@@ -53,6 +57,8 @@ class FakeGateway:
         fault: str,
         now: datetime,
         amount: int = AMOUNT,
+        *,
+        is_elsewhere: bool = False,
     ):
         """What the caller hears (None: nothing), and what it would have heard."""
         self._holds_end(now)
@@ -64,6 +70,8 @@ class FakeGateway:
             told = self.keys[key][1]
         else:
             told = "500" if fault == "500_saved" else self._act(operation, object_id, now, amount)
+            if is_elsewhere and operation == "create" and told in self.intents:
+                self.intents[told].card = self.elsewhere
             told = "500" if fault == "500_after" else told
             if key is not None:
                 self.keys[key] = (now, told)
@@ -90,7 +98,7 @@ class FakeGateway:
                 intent.status = "canceled"
 
     def _confirm(self, intent: Intent, now: datetime) -> None:
-        match self.card:
+        match intent.card or self.card:
             case "good":
                 self._charge(intent, now)
             case "declined":

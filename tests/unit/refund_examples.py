@@ -8,12 +8,14 @@ from strongroom.payments.refunds import (
     AFTER_FAILED,
     NOT_FOUND,
     Absent,
+    NoneYet,
     Refund,
     RefundAnswer,
     RefundAnswered,
     Refunded,
     RefundStatus,
     Refused,
+    Several,
 )
 from strongroom.payments.states import Call, Mismatched, NotSent, Payment, Unknown
 from tests.unit.examples import ACCOUNT, AMOUNT, ENTITY, PART, PAYMENT, START, payment
@@ -32,6 +34,8 @@ ANSWERS: Final[tuple[RefundAnswer, ...]] = (
     Refunded(OBJECT, "succeeded", PART, "USD"),
     Refused("charge_already_refunded"),
     Absent(),
+    NoneYet(),
+    Several(2),
     NotSent("rate_limited"),
     NotSent("gateway_error", fresh_key=True),
     Unknown("no_answer"),

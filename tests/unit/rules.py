@@ -3,6 +3,8 @@
 from datetime import datetime
 
 from strongroom.payments.decide import ATTEMPTS_MAX, SAME_KEY_WINDOW, decide
+from strongroom.payments.declines import may_go_elsewhere
+from strongroom.payments.moves import REPLACED
 from strongroom.payments.states import (
     FINAL,
     Answered,
@@ -15,6 +17,7 @@ from strongroom.payments.states import (
     Due,
     Happening,
     InstrumentBrought,
+    Look,
     Mismatched,
     NotSent,
     Open,
@@ -22,6 +25,7 @@ from strongroom.payments.states import (
     Rest,
     Schedule,
     Send,
+    Withheld,
 )
 
 
@@ -39,15 +43,26 @@ def version_grows_exactly_with_change(
 
 
 def the_end_is_left_by_freezing_only(
-    before: Payment, _: Happening, __: datetime, made: Decision
+    before: Payment, happening: Happening, __: datetime, made: Decision
 ) -> bool:
     if before.status not in FINAL:
         return False
     assert made.payment.status == before.status
     assert made.payment.captured_minor == before.captured_minor
     assert made.payment.review == before.review or before.review is None
-    assert not isinstance(made.effect, Open | AtGateway | Schedule)
+    if isinstance(made.effect, Look | Schedule):
+        settles_unheard(before, happening)
+        return True
+    assert not isinstance(made.effect, Open | AtGateway)
     return True
+
+
+def settles_unheard(before: Payment, happening: Happening) -> None:
+    """Of what was taken by one call nobody tells whether it settled: that alone is looked at."""
+    assert (before.status, before.review) == ("succeeded", None)
+    assert isinstance(happening, Due | Answered)
+    assert happening.attempt is not None
+    assert not happening.attempt.staged
 
 
 def a_review_stops_everything(before: Payment, _: Happening, __: datetime, made: Decision) -> bool:
@@ -80,26 +95,114 @@ def the_number_rises_only_past_a_closed_attempt(
         assert made.kind != "attempt.abandoned"
         return False
     assert made.payment.attempt_no == before.attempt_no + 1
-    assert made.kind == "attempt.abandoned"
-    assert (made.payment.status, made.payment.closing) == ("processing", None)
+    elsewhere = made.kind in ("payment.rerouted", "payment.instrument_wanted")
+    assert elsewhere or made.kind == "attempt.abandoned"
+    wanted = "requires_payment_method" if made.kind == "payment.instrument_wanted" else "processing"
+    assert (made.payment.status, made.payment.closing) == (wanted, None)
     assert isinstance(made.effect, Schedule)
     match happening:
         case Answered(attempt=one, answer=Canceled()):
             assert before.closing == "new_attempt"
-            assert made.attempt_state == "canceled"
-        case Answered(attempt=one, answer=NotSent()):
+            assert made.attempt_state in (("declined", "canceled") if elsewhere else ("canceled",))
+        case Answered(attempt=one, answer=Declined(object_open=False)):
+            assert elsewhere
+            assert not one.staged
+            assert made.attempt_state == "declined"
+        case Answered(attempt=one, answer=NotSent() | Withheld()):
             assert not one.staged
             assert one.gateway_object_id is None
             assert made.attempt_state == "not_sent"
+            assert happening.first
+            assert (before.status, before.capture_before) == ("processing", None)
         case Due(attempt=one) if one is not None:
             assert before.closing == "new_attempt"
             assert one.staged
             assert one.gateway_object_id is None
-            assert made.attempt_state == "not_sent"
+            assert made.attempt_state in (("declined", "not_sent") if elsewhere else ("not_sent",))
         case _:
             raise AssertionError(happening)
     if isinstance(happening, Answered):
         assert one.attempt_no == before.attempt_no
+    return True
+
+
+def another_account_needs_that_the_first_is_over(
+    before: Payment, happening: Happening, now: datetime, made: Decision
+) -> bool:
+    """And it takes a token that the instrument has there, unless the customer brings one."""
+    after = made.payment
+    if after.gateway_account_id == before.gateway_account_id:
+        return False
+    if isinstance(happening, InstrumentBrought):
+        return True
+    assert before.review is None
+    assert before.status not in FINAL
+    assert before.capture_minor is None
+    if after.gateway_account_id is None:
+        assert after.status == "requires_payment_method"
+        assert after.instrument_token is None
+        assert before.ways == after.ways
+        assert not any(way.token for way in before.ways)
+    else:
+        taken = [way for way in before.ways if way.gateway_account_id == after.gateway_account_id]
+        assert [(way.gateway, way.token) for way in taken] == [
+            (after.gateway, after.instrument_token)
+        ]
+        assert len(after.ways) == len(before.ways) - 1
+    match happening:
+        case Due(attempt=None, resting=True):
+            assert (before.status, before.closing) == ("processing", None)
+            assert after.attempt_no == before.attempt_no
+            assert now < before.not_after
+        case Due(attempt=one) if one is not None:
+            assert one.staged
+            assert one.gateway_object_id is None
+            _is_over_for_another(before)
+        case Answered(answer=Canceled()):
+            _is_over_for_another(before)
+        case Answered(answer=Declined(object_open=False) as answer, attempt=one):
+            assert not one.staged
+            assert may_go_elsewhere(answer)
+        case _:
+            raise AssertionError(happening)
+    return True
+
+
+def _is_over_for_another(before: Payment) -> None:
+    assert before.closing == "new_attempt"
+    if before.closing_reason == REPLACED:
+        return
+    assert before.decline is not None
+    assert before.decline.attempt_no == before.attempt_no
+
+
+def a_decline_that_forbids_it_goes_nowhere(
+    before: Payment, happening: Happening, now: datetime, made: Decision
+) -> bool:
+    if not isinstance(happening, Answered) or not isinstance(happening.answer, Declined):
+        return False
+    if happening.asked == "capture" or made.payment is before:
+        return False
+    goes_on = made.payment.closing == "new_attempt" or made.kind in (
+        "payment.rerouted",
+        "payment.instrument_wanted",
+    )
+    if goes_on and made.payment.decline != before.decline:
+        assert may_go_elsewhere(happening.answer)
+        assert before.ways
+        assert before.closing in (None, "new_attempt")
+        assert now < before.not_after
+    return True
+
+
+def what_is_approved_shows_no_decline(
+    before: Payment, _: Happening, __: datetime, made: Decision
+) -> bool:
+    if made.payment.status == before.status or made.payment.review:
+        return False
+    if made.payment.status not in ("succeeded", "authorized"):
+        return False
+    assert made.payment.decline is None or before.status in FINAL or before.capture_minor
     return True
 
 
@@ -118,6 +221,17 @@ def sent_again_only_under_the_same_key(
     assert now - happening.attempt.opened_at < SAME_KEY_WINDOW
     assert happening.asked == "look"
     assert happening.attempt.attempt_no == before.attempt_no == made.payment.attempt_no
+    return True
+
+
+def what_may_have_been_sent_is_unknown_before_it_is_sent_again(
+    _: Payment, happening: Happening, __: datetime, made: Decision
+) -> bool:
+    if not isinstance(made.effect, Send) or not isinstance(happening, Answered):
+        return False
+    if happening.attempt.staged:
+        return False
+    assert made.payment.status == "outcome_unknown"
     return True
 
 
@@ -170,6 +284,13 @@ def failed_and_canceled_need_proof(
             assert before.closing == "canceled" or (before.closing is None and over)
         case Answered(answer=Declined(object_open=still_open)):
             assert not still_open
+            known = happening.call.object_id is not None
+            nobody_else = happening.first and before.status == "processing"
+            assert happening.attempt.staged or known or nobody_else
+        case Answered(answer=NotSent() | Withheld(), attempt=one):
+            assert not one.staged
+            assert happening.first
+            assert (before.closing, before.capture_before) == ("canceled", None)
         case Due(attempt=one):
             never_confirmed = one.staged and one.gateway_object_id is None
             nothing_sent = before.status == "requires_payment_method"
@@ -196,12 +317,17 @@ def another_amount_always_freezes(
 
 
 def an_instrument_moves_only_what_waits_for_one(
-    before: Payment, happening: Happening, now: datetime, _: Decision
+    before: Payment, happening: Happening, now: datetime, made: Decision
 ) -> bool:
     if not isinstance(happening, InstrumentBrought):
         return False
-    assert before.status == "requires_payment_method"
+    assert before.status in ("requires_payment_method", "requires_action")
     assert now < before.not_after
+    if before.status == "requires_action":
+        # What the customer may still finish is canceled first, and its account stays till then.
+        assert made.payment.closing == "new_attempt"
+        assert made.payment.gateway_account_id == before.gateway_account_id
+        assert made.payment.attempt_no == before.attempt_no
     return True
 
 
@@ -223,8 +349,12 @@ RULES = (
     a_review_stops_everything,
     a_new_attempt_needs_that_none_counts_yet,
     the_number_rises_only_past_a_closed_attempt,
+    another_account_needs_that_the_first_is_over,
+    a_decline_that_forbids_it_goes_nowhere,
+    what_is_approved_shows_no_decline,
     nothing_is_sent_too_late,
     sent_again_only_under_the_same_key,
+    what_may_have_been_sent_is_unknown_before_it_is_sent_again,
     a_freed_reference_can_charge_no_more,
     money_is_captured_by_success_only,
     failed_and_canceled_need_proof,

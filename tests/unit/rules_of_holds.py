@@ -82,6 +82,9 @@ def an_amount_is_asked_of_a_hold_once(
         return True
     assert made.payment.capture_minor is None
     assert isinstance(happening, Answered)
+    if _fell_through(happening):
+        assert made.payment.status == "failed"
+        return True
     refused = happening.asked == "capture" and isinstance(happening.answer, Declined)
     assert not refused or happening.capture_minor == before.capture_minor
     assert refused or isinstance(happening.answer, Canceled)
@@ -96,8 +99,14 @@ def while_a_capture_is_asked_only_the_gateway_ends_the_hold(
     assert made.payment.closing is None
     if made.payment.status in ("failed", "canceled"):
         assert isinstance(happening, Answered)
-        assert isinstance(happening.answer, Canceled)
+        assert isinstance(happening.answer, Canceled) or _fell_through(happening)
     return True
+
+
+def _fell_through(happening: Answered) -> bool:
+    """Whether the object of an attempt in one call says itself that it takes nothing."""
+    declined = isinstance(happening.answer, Declined) and not happening.answer.object_open
+    return declined and not happening.attempt.staged and happening.call.object_id is not None
 
 
 def closing_goes_with_processing(_: Payment, __: Happening, ___: datetime, made: Decision) -> bool:
@@ -166,6 +175,8 @@ def a_hold_expires_by_the_gateways_word_at_its_end(
         return False
     assert isinstance(happening, Answered)
     assert isinstance(happening.answer, Authorized | Canceled)
+    if isinstance(happening.answer, Canceled) and happening.answer.expired:
+        return True
     assert before.capture_before is not None
     ends = before.capture_before
     if isinstance(happening.answer, Authorized):

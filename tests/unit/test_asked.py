@@ -9,14 +9,26 @@ from strongroom.payments.decide import decide
 from strongroom.payments.refunds import refund_asked
 from strongroom.payments.states import (
     CancelAsked,
+    Canceled,
     CaptureAsked,
     CustomerReturned,
+    Declined,
     Leave,
     NotPossible,
     Payment,
     Schedule,
 )
-from tests.unit.examples import AMOUNT, NOT_AFTER, PART, SHAPES, START, brought, held, payment
+from tests.unit.examples import (
+    AMOUNT,
+    NOT_AFTER,
+    PART,
+    SHAPES,
+    START,
+    answered,
+    brought,
+    held,
+    payment,
+)
 
 SOON = START + timedelta(seconds=5)
 OVER = ("payment_has_an_instrument", "payment_is_over", "payment_is_over", "payment_is_over")
@@ -27,11 +39,13 @@ TABLE: dict[str, tuple[str, str, str, str]] = {
     # an instrument, back from an action, a cancel, a capture
     "requires_payment_method": ("now", "instrument_missing", "now", "payment_not_authorized"),
     "processing": ("payment_has_an_instrument", "left", "now", "payment_not_authorized"),
-    "requires_action": ("payment_has_an_instrument", "now", "now", "payment_not_authorized"),
+    "requires_action": ("now", "now", "now", "payment_not_authorized"),
     "authorized": ("payment_has_an_instrument", "left", "now", "now"),
     "succeeded": OVER,
     "failed": OVER,
     "canceled": ("payment_has_an_instrument", "payment_is_over", "left", "payment_is_over"),
+    "canceled without an instrument": ("payment_is_over", "payment_is_over", "left",
+                                       "payment_is_over"),
     "outcome_unknown": ("payment_has_an_instrument", "left", "outcome_not_known",
                         "payment_not_authorized"),
     "closing for failed": CLOSING,
@@ -47,6 +61,8 @@ def stands(one: Payment) -> str:
         return f"closing for {one.closing}"
     if one.capture_minor is not None and one.status in ("processing", "outcome_unknown"):
         return "capture asked"
+    if one.status == "canceled" and one.instrument_token is None:
+        return "canceled without an instrument"
     return one.status
 
 
@@ -111,3 +127,16 @@ def test_a_cancel_says_who_wanted_it():
     )
     again = decide(made.payment, CancelAsked(), SOON)
     assert again.payment is made.payment
+
+
+def test_another_instrument_is_used_also_when_a_decline_of_the_first_comes_late():
+    """A look was under way when the customer brought another card: that one was declined by now."""
+    waiting = payment(status="requires_action", next_action={"type": "redirect_to_url"})
+    replaced = decide(waiting, brought(), SOON).payment
+    declined = Declined("authentication_failed", "authentication_failure", object_open=True)
+    late = decide(replaced, answered(declined), SOON)
+    assert late.payment is replaced
+    assert isinstance(late.effect, Schedule)
+    made = decide(replaced, answered(Canceled(), asked="cancel"), SOON)
+    assert (made.payment.status, made.payment.attempt_no) == ("processing", 2)
+    assert made.payment.instrument_token == brought().token

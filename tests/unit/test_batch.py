@@ -190,6 +190,22 @@ async def test_any_exception_halves_the_batch_and_only_the_bad_item_hears_it(fau
     await one.drain()
 
 
+async def test_an_item_that_never_gets_through_costs_the_others_nothing():
+    """Whatever makes a transaction with it fail with 40001, each time."""
+    database = Database(bad=frozenset({7}), fault=asyncpg.SerializationError)
+    one = batcher(database)
+    with capture_logs() as logged:
+        futures = [one.submit(("a", number)) for number in range(16)]
+        results = await asyncio.gather(*futures, return_exceptions=True)
+    assert isinstance(results.pop(7), OutcomeOfCommitUnknown)
+    assert results == [number * 2 for number in range(16) if number != 7]
+    [line] = [line for line in logged if line["event"] == "item_contended"]
+    assert line["error"] == "SerializationError"
+    assert SECRET not in str(logged)
+    assert await one.submit(("a", 70)) == 140
+    await one.drain()
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.frozensets(st.integers(0, 31)), st.integers(1, 32), st.sampled_from(FAULTS))
 def test_who_put_an_item_is_told_once_how_it_ended(bad, most, fault):

@@ -252,7 +252,8 @@ def test_an_object_that_was_not_made_ends_the_attempt_unless_another_sender_made
 def test_what_was_certainly_not_sent_at_once_is_abandoned():
     """A gateway that makes no object first: the next attempt is the one that counts."""
     one = attempt(gateway_object_id=None, staged=False)
-    made = decide(payment(), answered(NotSent("rate_limited"), one, asked="send"), SOON)
+    refused = answered(NotSent("rate_limited"), one, asked="send", first=True)
+    made = decide(payment(), refused, SOON)
     assert (made.payment.status, made.payment.attempt_no) == ("processing", 2)
     assert (made.kind, made.attempt_state) == ("attempt.abandoned", "not_sent")
     assert decide(made.payment, Due(None), SOON).effect == Open(2)

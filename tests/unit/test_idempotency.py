@@ -5,7 +5,13 @@ from datetime import UTC, datetime
 import pytest
 
 from strongroom.http.bodies import ConfirmPayment, CreatePayment, Instrument, stable_fields
-from strongroom.payments.idempotency import VERSION, fingerprint, gateway_key_seed
+from strongroom.payments.idempotency import (
+    VERSION,
+    WITH_TEXTS,
+    fingerprint,
+    gateway_key_seed,
+    is_same,
+)
 from tests.unit.examples import ACCOUNT, ENTITY
 
 BODY = CreatePayment(
@@ -82,4 +88,14 @@ def test_fingerprints_that_are_stored_go_on_to_be_found():
     assert of(full).hex() == OF_FULL
     manual = of(with_fields(capture="manual"))
     assert manual.hex() == OF_MANUAL
-    assert of(ConfirmPayment(Instrument("stripe", "pm_1"), "https://a.example")).hex() == OF_CONFIRM
+    confirm = ConfirmPayment(Instrument("stripe", "pm_1"), return_url="https://a.example")
+    assert of(confirm).hex() == OF_CONFIRM
+
+
+def test_a_form_that_is_not_at_hand_decides_nothing():
+    plain, keyed = fingerprint("POST", "/", {"a": 1}), WITH_TEXTS + bytes(32)
+    assert is_same(plain, plain, b"") is True
+    assert is_same(keyed, plain, b"") is None
+    assert is_same(keyed, plain, plain) is False  # a request without texts is another one
+    assert is_same(keyed, plain, WITH_TEXTS + bytes(31) + b"x") is False
+    assert is_same(fingerprint("POST", "/", {"a": 2}), plain, b"") is False

@@ -110,6 +110,19 @@ class Refunds(RuleBasedStateMachine):
         given = [one for one in self.world.gateway.given if one.status != "failed"]
         data.draw(st.sampled_from(given)).status = "succeeded" if well else "failed"
 
+    @rule(amount=st.sampled_from([0, 300, CAPTURED, CAPTURED + 500]))
+    def banks_dispute(self, amount: int) -> None:
+        """So much is disputed from now on, as settlement/disputes.py writes it."""
+        before = self.world.payment
+        changed = before.changed(self.world.now, disputed_minor=amount)
+        self.world.payment = changed.withholding()
+
+    @invariant()
+    def as_much_as_is_left_is_withheld_of_what_is_disputed(self) -> None:
+        of = self.world.payment
+        assert 0 <= of.withheld_minor == min(of.disputed_minor, of.left_minor)
+        assert of.refundable_minor >= 0
+
     @invariant()
     def sums_are_those_of_the_refunds(self) -> None:
         of = self.world.payment

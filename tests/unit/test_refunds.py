@@ -17,11 +17,13 @@ from strongroom.payments.refunds import (
     SAME_KEY_WINDOW,
     UNDER_WAY_AFTER,
     Absent,
+    NoneYet,
     Refund,
     RefundAnswered,
     RefundDecision,
     Refunded,
     Refused,
+    Several,
     refund_answered,
     refund_asked,
     refund_due,
@@ -75,8 +77,12 @@ def a_change_raises_the_version_and_says_its_kind(
     before: Refund, answer: RefundAnswered, now: datetime, made: RefundDecision
 ) -> bool:
     if made.kind is None:
-        unopened = replace(before, opened_at=None, parameters=None)
-        assert made.refund in (before, unopened if answer.first else before)
+        allowed = [before]
+        if isinstance(answer.answer, NoneYet):
+            allowed.append(replace(before, opened_at=now))
+        elif answer.first:
+            allowed.append(replace(before, opened_at=None, parameters=None))
+        assert made.refund in allowed
         assert made.payment == payment_of(before)
         return False
     assert made.payment.version == payment_of(before).version + 1
@@ -92,9 +98,9 @@ def failed_needs_the_gateways_word(
     if made.refund.status != "failed" or before.status == "failed":
         return False
     match answer.answer:
-        case Refused():
+        case Refused() if answer.asked == "send":
             assert (before.status, answer.first) == ("processing", True)
-        case Absent():
+        case Absent() | NoneYet() | Refused():
             # Refused before, and what else was sent of it can be under way no more.
             assert (before.status, before.status_reason) == ("outcome_unknown", REFUSED)
             assert now >= before.updated_at + UNDER_WAY_AFTER
@@ -169,6 +175,15 @@ def another_amount_freezes(
     return True
 
 
+def more_than_one_freezes(
+    before: Refund, answer: RefundAnswered, _: datetime, made: RefundDecision
+) -> bool:
+    if not isinstance(answer.answer, Several):
+        return False
+    assert made.refund.review
+    return True
+
+
 def it_rests_at_its_end_only(
     before: Refund, _: RefundAnswered, now: datetime, made: RefundDecision
 ) -> bool:
@@ -189,6 +204,7 @@ RULES = (
     sent_again_only_when_looked_at_and_absent,
     a_review_stops_everything_but_what_is_found,
     another_amount_freezes,
+    more_than_one_freezes,
     it_rests_at_its_end_only,
 )
 
@@ -242,6 +258,7 @@ def test_every_refund_has_something_planned_until_its_end():
         ("outcome_unknown", Unknown("no_answer"), "outcome_unknown",
          Schedule(SOON + timedelta(seconds=1))),
         ("outcome_unknown", Absent(), "outcome_unknown", Send()),
+        ("outcome_unknown", NoneYet(), "outcome_unknown", Schedule(SOON + timedelta(seconds=1))),
         ("processing", NotSent("rate_limited"), "processing",
          Schedule(SOON + timedelta(seconds=1))),
         ("outcome_unknown", Refunded(OBJECT, "succeeded", PART, "EUR"), "succeeded",
@@ -265,7 +282,9 @@ def test_a_refund_that_is_found_nowhere_stays_reserved_for_a_person():
     before = refund(status="outcome_unknown")
     made = decided(before, answered(Absent()), START + SAME_KEY_WINDOW)
     assert (made.refund.status, made.refund.review) == ("outcome_unknown", NOT_FOUND)
-    assert (made.payment.refunding_minor, made.effect) == (PART, Rest())
+    heard = Schedule(START + SAME_KEY_WINDOW + UNDER_WAY_AFTER)
+    assert (made.payment.refunding_minor, made.effect) == (PART, heard)
+    assert refund_due(made.refund) == Rest()
     found = refund_answered(
         made.payment, made.refund, answered(Refunded(OBJECT, "succeeded", PART, "EUR")), NOT_AFTER
     )
@@ -285,13 +304,14 @@ def test_a_refusal_while_another_send_may_be_under_way_is_checked_before_it_fail
     assert (refused.refund.status, refused.refund.status_reason) == ("outcome_unknown", REFUSED)
     assert refused.payment.refunding_minor == PART
     at = SOON + UNDER_WAY_AFTER
-    early = refund_answered(refused.payment, refused.refund, answered(Absent()), NOT_BEFORE)
-    assert (early.refund, early.effect) == (refused.refund, Schedule(at))
     there = answered(Refunded(OBJECT, "succeeded", PART, "EUR"))
     found = refund_answered(refused.payment, refused.refund, there, NOT_BEFORE)
     assert (found.refund.status, found.refund.review) == ("succeeded", None)
-    later = refund_answered(refused.payment, refused.refund, answered(Absent()), at)
-    assert (later.refund.status, later.payment.refunding_minor) == ("failed", 0)
+    for nothing in (Absent(), Refused("voided_at_gateway")):
+        again = refund_answered(refused.payment, refused.refund, answered(nothing), NOT_BEFORE)
+        assert (again.refund, again.effect) == (refused.refund, Schedule(at))
+        later = refund_answered(refused.payment, refused.refund, answered(nothing), at)
+        assert (later.refund.status, later.payment.refunding_minor) == ("failed", 0)
 
 
 @pytest.mark.parametrize("status", ["succeeded", "pending"])
@@ -309,6 +329,15 @@ def test_what_was_refused_and_got_through_all_the_same_goes_to_a_person(status, 
     assert (made.payment.refunding_minor, made.payment.refunded_minor) == sums_of(
         made.refund, *others
     )
+
+
+def test_what_a_bank_has_a_claim_to_may_have_gone_back_all_the_same():
+    """What is left of the sums says it, and less of it is withheld."""
+    one = refund(status="failed", status_reason="charge_disputed")
+    of = replace(payment_of(one), disputed_minor=AMOUNT).withholding()
+    made = refund_answered(of, one, answered(Refunded(OBJECT, "succeeded", PART, "EUR")), SOON)
+    assert (made.refund.review, made.payment.review) == (AFTER_FAILED, None)
+    assert (made.payment.refunded_minor, made.payment.withheld_minor) == (PART, AMOUNT - PART)
 
 
 def test_what_was_certainly_not_sent_is_opened_anew():

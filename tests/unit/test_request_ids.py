@@ -1,6 +1,7 @@
 """Request ids: the caller's where it can be taken over, else ours; in every answer."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -64,7 +65,8 @@ async def ask(application: Any, *headers: tuple[bytes, bytes], **scope: Any) -> 
     async def send(message: Any) -> None:
         sent.append(message)
 
-    asked = {"type": "http", "method": "GET", "path": "/x", "headers": list(headers)} | scope
+    asked = {"type": "http", "method": "GET", "path": "/x", "headers": list(headers)}
+    asked |= {"raw_path": b"/x", "query_string": b""} | scope
     await application(asked, None, send)
     return sent
 
@@ -87,7 +89,7 @@ async def test_a_well_formed_id_is_taken_over(given):
     "given",
     [
         b"", b"x" * 65, b"a b", b"a\nb", b"a\r\nset-cookie: x", b"\xff", b'"', b"<script>", b"a/b",
-        b"4242424242424242", b"4242-4242-4242-4242", b"card_4242424242424242_x",
+        b"4242424242424241", b"4242-4242-4242-4241", b"card_4242424242424241_x",
     ],
 )  # fmt: skip
 async def test_any_other_id_is_ignored_and_one_is_made(given):
@@ -98,13 +100,25 @@ async def test_any_other_id_is_ignored_and_one_is_made(given):
     assert id_in(sent) == sent[1]["body"]
 
 
+@pytest.mark.parametrize("given", [b"4242424242424242", b"card_4242-4242-4242-4242_x"])
+async def test_an_id_that_looks_like_a_card_number_refuses_the_request(given):
+    assert not is_well_formed(given)
+    heard = Heard()
+    sent = await ask(Traffic(fine, heard), (b"x-request-id", given))
+    assert (sent[0]["status"], json.loads(sent[1]["body"])["code"]) == (422, "card_number_refused")
+    assert id_in(sent).startswith(b"req_")
+    assert heard.codes == ["card_number_refused"]
+
+
 async def test_two_ids_are_none():
     sent = await ask(Traffic(fine), (b"x-request-id", b"one"), (b"x-request-id", b"two"))
     assert id_in(sent) not in (b"one", b"two")
 
 
-def test_made_ids_differ():
-    assert len({new_request_id() for _ in range(10_000)}) == 10_000
+def test_made_ids_differ_and_none_can_be_taken_for_a_card_number():
+    made = {new_request_id() for _ in range(10_000)}
+    assert len(made) == 10_000
+    assert all(re.fullmatch(rb"req_[a-p]{24}", one) for one in made)
 
 
 async def test_a_request_without_an_id_never_gets_that_of_the_one_before():

@@ -1,6 +1,7 @@
 """One payment through crashes, lost and late answers, stalled senders and jumping clocks."""
 
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 from hypothesis import settings
@@ -23,8 +24,18 @@ from strongroom.payments.states import (
     Capture,
     CaptureAsked,
     Declined,
+    InstrumentBrought,
 )
-from tests.unit.examples import AMOUNT, PART
+from strongroom.payments.ways import Way
+from tests.unit.examples import (
+    ACCOUNT,
+    AMOUNT,
+    BACKUP,
+    ELSEWHERE,
+    OTHER_ACCOUNT,
+    PART,
+    THIRD_ACCOUNT,
+)
 from tests.unit.fake_gateway import CARDS, FAULTS, FakeGateway
 from tests.unit.world import Job, World
 
@@ -33,11 +44,13 @@ STALLED_MAX = 4
 PUT_OFF_MAX = timedelta(minutes=1)
 """Leases and waits are of seconds; a hold is looked at an hour before its end."""
 STARTS = ("automatic", "manual", "held", "held")
+ALL_FAULTS = (*FAULTS, "withheld")
 CAN_CHARGE = ("requires_action", "processing", "requires_capture", "succeeded")
 
 
 def finish(world: World) -> None:
-    """From now on all answer, nobody dies, and time passes."""
+    """From now on all answer, nobody dies, no line rests, and time passes."""
+    world.resting.clear()
     if world.claiming is not None:
         world.end_claim()
     for _ in range(ROUNDS_MAX):
@@ -67,14 +80,19 @@ class OnePayment(RuleBasedStateMachine):
         card=st.sampled_from(CARDS),
         start=st.sampled_from(STARTS),
         hold_lag=st.sampled_from([timedelta(), timedelta(days=2)]),
+        ways=st.sampled_from([(), (BACKUP,), (ELSEWHERE,), (ELSEWHERE, BACKUP)]),
+        elsewhere=st.sampled_from(CARDS),
     )
-    def begins(self, card: str, start: str, hold_lag: timedelta) -> None:
+    def begins(
+        self, card: str, start: str, hold_lag: timedelta, ways: tuple[Way, ...], elsewhere: str
+    ) -> None:
         capture: Capture = "automatic" if start == "automatic" else "manual"
-        self.world.payment = replace(self.world.payment, capture=capture)
+        self.world.payment = replace(self.world.payment, capture=capture, ways=ways)
         self.world.gateway = FakeGateway(
             "good" if start == "held" else card, manual=capture == "manual"
         )
         self.world.gateway.hold_lag = hold_lag
+        self.world.gateway.elsewhere = elsewhere
         if start == "held":
             self.world.claim()
             while self.world.senders:
@@ -97,7 +115,7 @@ class OnePayment(RuleBasedStateMachine):
         self.world.end_claim()
 
     @precondition(lambda self: self.world.senders)
-    @rule(data=st.data(), fault=st.sampled_from(FAULTS), heard=st.booleans())
+    @rule(data=st.data(), fault=st.sampled_from(ALL_FAULTS), heard=st.booleans())
     def step(self, data: st.DataObject, fault: str, heard: bool) -> None:
         sender = data.draw(st.sampled_from(self.world.senders))
         self.world.step(sender, fault, heard_commit=heard)
@@ -142,7 +160,7 @@ class OnePayment(RuleBasedStateMachine):
         self.world.claim()
 
     @precondition(lambda self: self.world.payment.status == "authorized" and not self.world.senders)
-    @rule(cancels=st.booleans(), fault=st.sampled_from(FAULTS))
+    @rule(cancels=st.booleans(), fault=st.sampled_from(ALL_FAULTS))
     def asked_while_it_is_looked_at(self, cancels: bool, fault: str) -> None:
         self.what_is_planned_begins()
         for sender in self.world.senders:
@@ -151,6 +169,18 @@ class OnePayment(RuleBasedStateMachine):
             self.cancel(0) if cancels else self.capture(PART)
         for sender in list(self.world.senders):
             self.world.step(sender, "none")
+
+    @rule(rests=st.booleans(), account=st.sampled_from([ACCOUNT, OTHER_ACCOUNT]))
+    def a_line_turns(self, rests: bool, account: UUID) -> None:
+        (self.world.resting.add if rests else self.world.resting.discard)(account)
+
+    @precondition(
+        lambda self: self.world.payment.status in ("requires_payment_method", "requires_action")
+    )
+    @rule(account=st.sampled_from([ACCOUNT, THIRD_ACCOUNT]))
+    def an_instrument_is_brought(self, account: UUID) -> None:
+        if not self.world.claiming:
+            self.world.command(InstrumentBrought("stripe", account, "pm_brought", None))
 
     @rule(seconds=st.sampled_from([1, 5, 30, 30, 900, 3600, 21 * 3600, 7 * 24 * 3600, -60]))
     def time_passes(self, seconds: int) -> None:
@@ -216,10 +246,11 @@ class OnePayment(RuleBasedStateMachine):
         for number, one in world.attempts.items():
             assert number <= world.payment.attempt_no
             if number < world.payment.attempt_no:
-                assert one.state in ("canceled", "not_sent")
+                assert one.state in ("canceled", "not_sent", "declined")
                 made = world.gateway.intents.get(one.gateway_object_id or "")
                 assert made is None or made.status == "canceled"
-                assert (one.state == "not_sent") == (one.gateway_object_id is None)
+                if one.state != "declined":
+                    assert (one.state == "not_sent") == (one.gateway_object_id is None)
 
     def teardown(self) -> None:
         world = self.world

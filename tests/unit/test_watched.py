@@ -28,6 +28,7 @@ class Scripted:
     """A gateway that answers what it was told to; it is slow where it is asked to be."""
 
     staged = True
+    per_currency = False
 
     def __init__(self, answer: object, seconds: float = 0.0) -> None:
         self.answer = answer
@@ -45,7 +46,7 @@ class Scripted:
 
         return ask
 
-    def parameters(self, of: object) -> dict[str, Any]:
+    def parameters(self, *of: object, saves: bool = False) -> dict[str, Any]:
         return {"of": of}
 
     def refund_parameters(self, *of: object) -> dict[str, Any]:
@@ -71,7 +72,7 @@ async def test_every_call_goes_through_unchanged_and_is_counted(telemetry):
     account: Any = object()
     refund: Any = HasKey()
     assert gateway.staged is True
-    assert gateway.parameters(payment()) == {"of": payment()}
+    assert gateway.parameters(payment(), None) == {"of": (payment(), None)}
     assert gateway.refund_parameters(payment(), one, refund) == {"of": (payment(), one, refund)}
     for name, arguments in (
         ("prepare", (account, one)), ("send", (account, one)), ("look", (account, one)),

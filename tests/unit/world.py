@@ -8,6 +8,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
+from uuid import UUID
 
 from msgspec.structs import replace
 
@@ -39,8 +40,9 @@ from strongroom.payments.states import (
     Schedule,
     Send,
     Unknown,
+    Withheld,
 )
-from tests.unit.examples import AMOUNT, START, attempt, payment
+from tests.unit.examples import ACCOUNT, AMOUNT, START, attempt, payment
 from tests.unit.fake_gateway import FakeGateway
 
 LEASE: Final = timedelta(seconds=25)
@@ -86,6 +88,8 @@ class Sender:
     lease_ends: float
     answer: Answered | None = None
     made_id: str | None = None
+    first: bool = False
+    """Whether its next call would be the first that can move money."""
 
 
 @dataclass
@@ -104,6 +108,8 @@ class World:
     waiting: list[tuple[Effect, int, datetime]] = field(default_factory=list)
     released: bool = False
     captures: int = 0
+    resting: set[UUID | None] = field(default_factory=set)
+    """Accounts that nothing new is sent to."""
 
     def command(self, wish: Command) -> bool:
         """What a caller asks, as Commander; it waits for a claim that has the job's row."""
@@ -147,7 +153,8 @@ class World:
         job = self.job
         assert claim is not None
         assert job is not None
-        made = decide(claim.payment, Due(claim.attempt), claim.now)
+        is_resting = claim.payment.gateway_account_id in self.resting
+        made = decide(claim.payment, Due(claim.attempt, is_resting, job.tries), claim.now)
         if self._holds_still(claim, made):
             self._write(claim.payment, made, claim.attempt, job.lease, claim.now)
             self._begin_to_send(claim, made, job)
@@ -173,6 +180,7 @@ class World:
             one = attempt(
                 attempt_no=effect.attempt_no,
                 gateway_key=f"key_{effect.attempt_no}",
+                gateway_account_id=made.payment.gateway_account_id,
                 gateway_object_id=None,
                 kind="authorize" if made.payment.capture == "manual" else "sale",
                 opened_at=claim.now,
@@ -207,8 +215,12 @@ class World:
         return True
 
     def _prepare(self, sender: Sender, fault: str) -> None:
+        if fault == "withheld":
+            sender.answer = self._answered(sender, Withheld("gateway_resting", first=True), "send")
+            return
         key = sender.attempt.gateway_key + "_create"
-        heard, _ = self.gateway.ask("create", key, None, fault, self.now)
+        is_elsewhere = sender.attempt.gateway_account_id != ACCOUNT
+        heard, _ = self.gateway.ask("create", key, None, fault, self.now, is_elsewhere=is_elsewhere)
         if heard is not None and heard not in ("500", "429"):
             sender.made_id = heard
             return
@@ -232,12 +244,17 @@ class World:
         if not wanted or not heard_commit:
             self.senders.remove(sender)
             return
-        sender.made_id = None
+        sender.made_id, sender.first = None, True
         sender.attempt = replace(sender.attempt, gateway_object_id=made_id)
         self._goes_on(sender)
 
     def _call(self, sender: Sender, fault: str) -> None:
         operation, asked = WORDS[type(sender.effect)]
+        first, sender.first = sender.first, False
+        if fault == "withheld":
+            withheld = Withheld("gateway_resting", first=first)
+            sender.answer = self._answered(sender, withheld, asked)
+            return
         object_id, key = sender.attempt.gateway_object_id, f"{sender.attempt.gateway_key}_confirm"
         if operation == "cancel":
             key = f"{sender.attempt.gateway_key}_cancel_{self.now:%d%H}"
