@@ -234,7 +234,7 @@ async def test_policies_read_their_setting_once(owner):
     policies = await owner.fetch(catalog.POLICIES)
     by_bucket = [policy for policy in policies if policy["name"].endswith(".of_bucket")]
     assert {policy["name"].partition(".")[0] for policy in by_bucket} == {
-        "alarms", "client_tokens", "jobs", "payment_method_jobs", "payment_savings",
+        "alarms", "card_looks", "client_tokens", "jobs", "payment_method_jobs", "payment_savings",
         "refund_jobs", "reviews",
         "settlement_looks", "sweeps", "tax_jobs", "walks", "webhook_events", "webhook_fetches",
     }  # fmt: skip

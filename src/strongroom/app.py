@@ -11,7 +11,7 @@ import structlog
 
 from strongroom.access.api_keys import ApiKeys
 from strongroom.checkout.choosing import Choosing
-from strongroom.checkout.issuing import Issuer
+from strongroom.checkout.desk import errands_of
 from strongroom.clock import Clock, SystemClock
 from strongroom.config import Home, Settings
 from strongroom.customers.keeper import Keeper
@@ -361,14 +361,15 @@ async def run_worker(
     ]
     followers = Followers(pool, clock, *histories_of(settings, secrets), tuple(WEBHOOKS), buckets)
     saver = Saver(pool, clock, wallets, vault.subjects, deadline=deadline, buckets=buckets)
-    issuer = Issuer(pool, clock, fields, vault.keyring, deadline, buckets, telemetry)
+    errands = errands_of(pool, clock, fields, vault.keyring, deadline, buckets, telemetry)
     telemetry.start()
     calm_collector()
     stopping = stop_signals()
     running = asyncio.create_task(run_all(workers))
     followers.start()
     keepers = Retention(pool, clock, buckets), Keeper(pool, clock, buckets)
-    beside = [asyncio.create_task(other.run()) for other in (*keepers, desk, saver, issuer, rests)]
+    others = (*keepers, desk, saver, *errands, rests)
+    beside = [asyncio.create_task(other.run()) for other in others]
     log.info("worker_ready", mode=settings.mode)
     await asyncio.wait(
         {running, asyncio.create_task(stopping.wait())}, return_when=asyncio.FIRST_COMPLETED
@@ -379,11 +380,13 @@ async def run_worker(
     for task in beside:
         task.cancel()
     await asyncio.gather(*beside, return_exceptions=True)
-    await asyncio.gather(*(gateway.close() for gateway in gateways.values()))
-    await asyncio.gather(*(gateway.close() for gateway in settlements.values()))
-    await followers.close()
-    await asyncio.gather(*(wallet.close() for wallet in wallets.values()))
-    await asyncio.gather(*(service.close() for service in taxes.values()))
+    await asyncio.gather(
+        followers.close(),
+        *(gateway.close() for gateway in gateways.values()),
+        *(gateway.close() for gateway in settlements.values()),
+        *(wallet.close() for wallet in wallets.values()),
+        *(service.close() for service in taxes.values()),
+    )
     secrets.close()
     await telemetry.close()
     await vault.close()

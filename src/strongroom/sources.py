@@ -6,7 +6,7 @@ from strongroom.checkout.choosing import Pages
 from strongroom.clock import SystemClock
 from strongroom.config import Settings
 from strongroom.gateways.braintree.page import page_parts as braintree_page
-from strongroom.gateways.fields import FieldsGateway
+from strongroom.gateways.fields import Fields
 from strongroom.gateways.port import Credentials
 from strongroom.gateways.stripe.page import page_parts as stripe_page
 from strongroom.gateways.tax import Taxes
@@ -46,11 +46,19 @@ PAGES: Final[Pages] = {"stripe": stripe_page, "braintree": braintree_page}
 """By gateway, what a page loads of it."""
 
 
-def fields_of(settings: Settings, credentials: Credentials) -> dict[str, FieldsGateway]:
-    """The adapters of gateways whose card fields want a token for a browser."""
+def fields_of(settings: Settings, credentials: Credentials) -> Fields:
+    """The adapters of gateways' card fields; each has connections of its own."""
     from strongroom.gateways.braintree.fields import BraintreeFields
+    from strongroom.gateways.stripe.fields import StripeFields
 
-    return {"braintree": BraintreeFields(SystemClock(), credentials, mode=settings.mode)}
+    clock, mode = SystemClock(), settings.mode
+    return Fields(
+        client_tokens={"braintree": BraintreeFields(clock, credentials, mode=mode)},
+        cards={
+            "stripe": StripeFields(clock, credentials, mode=mode),
+            "braintree": BraintreeFields(clock, credentials, mode=mode),
+        },
+    )
 
 
 def taxes_of(settings: Settings, credentials: Credentials) -> dict[str, Taxes]:

@@ -8,6 +8,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from strongroom.checkout.limits import TRIES_OF_A_CARD_MAX
 from strongroom.ids import from_text
 from tests.acceptance.braintree_shop import Shop, braintree_server, shop, shop_account
 from tests.acceptance.client import Api, until
@@ -17,6 +18,7 @@ from tests.sandbox.braintree_server import MERCHANT, RunningBraintree
 
 __all__ = ["braintree_server", "shop", "shop_account"]
 
+DECLINED = "4000111111111115"
 VISA, FRICTIONLESS, CHALLENGED = "4111111111111111", "4000000000001000", "4000000000001091"
 HOST = {"Host": "js.braintree.localhost", "Content_Type": "application/json"}
 CLIENT_API = f"/merchants/{MERCHANT}/client_api/v1"
@@ -171,6 +173,21 @@ async def test_a_page_that_does_not_ask_the_bank_takes_nothing(
     await visitor.until("paid")
     found = (await secure.api.get(f"/v1/payments/{payment}/checkout_link")).json
     assert len(secure.charges(found["current_payment"])) == 1
+
+
+async def test_one_card_is_counted_in_whatever_nonce(
+    shop: Shop, running: Running, owner: asyncpg.Connection
+) -> None:
+    _, visitor, browser = await opened(shop, running)
+    assert (await visitor.attempt(1, browser.nonce(DECLINED))).status == 202
+    await visitor.until("open")
+    await owner.execute("UPDATE checkout_limits SET tries = $1", TRIES_OF_A_CARD_MAX)
+    payment, visitor, browser = await opened(shop, running)
+    answer = await visitor.attempt(1, browser.nonce(DECLINED))
+    assert (answer.status, json.loads(answer.body)["code"]) == (429, "too_many_tries")
+    assert shop.charges(payment) == []
+    assert (await visitor.attempt(1, browser.nonce(VISA))).status == 202
+    await visitor.until("paid")
 
 
 async def test_a_try_names_the_account_whose_fields_were_shown(

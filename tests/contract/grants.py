@@ -41,6 +41,8 @@ ON_TABLES: Final = {
     ("strongroom_api", "strongroom.checkout_limits"): "DELETE INSERT SELECT",
     ("strongroom_api", "strongroom.checkout_links"): "DELETE INSERT SELECT",
     ("strongroom_api", "strongroom.checkout_reports"): "DELETE INSERT SELECT",
+    ("strongroom_api", "strongroom.card_looks"): "DELETE SELECT",
+    ("strongroom_worker", "strongroom.card_looks"): "SELECT",
     ("strongroom_api", "strongroom.client_tokens"): "DELETE SELECT",
     ("strongroom_worker", "strongroom.client_tokens"): "SELECT",
     ("strongroom_api", "strongroom.publishable_keys"): "SELECT",
@@ -144,8 +146,12 @@ ON_COLUMNS: Final = {
         "gateway_object_id opened_at status status_reason updated_at",
     ("strongroom_api", "strongroom.checkout_limits", "UPDATE"): "tries",
     ("strongroom_api", "strongroom.checkout_links", "UPDATE"):
-        "counted_at counted_for created_at expires_at revoked_at secret_digest tries",
+        "counted_at counted_card counted_for created_at expires_at looks revoked_at "
+        "secret_digest tries",
     ("strongroom_api", "strongroom.checkout_reports", "UPDATE"): "last_at reports",
+    ("strongroom_api", "strongroom.card_looks", "INSERT"):
+        "asked_at bucket gateway_account_id legal_entity_id payment_id run_at token",
+    ("strongroom_worker", "strongroom.card_looks", "UPDATE"): "card lease run_at seen_at tries",
     ("strongroom_api", "strongroom.client_tokens", "INSERT"):
         "asked_at bucket currency gateway_account_id legal_entity_id payment_id run_at",
     ("strongroom_api", "strongroom.client_tokens", "UPDATE"): "asked asked_at run_at tries",

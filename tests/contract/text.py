@@ -41,7 +41,7 @@ ENTITY_TABLES: Final = (
     "adopted_customers",
     "account_rests", "consents", "payment_savings",
     "checkout_links", "checkout_limits", "checkout_reports",
-    "client_tokens",
+    "client_tokens", "card_looks",
     "tax_calculations", "payment_taxes", "tax_transactions", "tax_jobs",
 )  # fmt: skip
 

@@ -27,7 +27,7 @@ OF_WHAT_COMES_LATER = (
     "sweeps", "webhook_fetches", "payment_methods", "payment_method_tokens",
     "payment_method_jobs", "gateway_customers", "merchant_accounts", "publishable_keys",
     "adopted_customers",
-    "account_rests", "consents", "payment_savings", "client_tokens",
+    "account_rests", "consents", "payment_savings", "client_tokens", "card_looks",
     "tax_calculations", "payment_taxes", "tax_transactions", "tax_jobs",
 )  # fmt: skip
 LOGINS = ("api", "worker")

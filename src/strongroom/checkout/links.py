@@ -89,6 +89,7 @@ async def make_link(pool: asyncpg.Pool, payment: Payment, now: datetime) -> tupl
     async with writing(pool, [entity]) as connection:
         await connection.execute(SQL["forget_links"], entity, forgotten)
         await connection.execute(SQL["forget_client_tokens"], entity, forgotten)
+        await connection.execute(SQL["forget_card_looks"], entity, forgotten)
         tries = await connection.fetchval(
             SQL["make_link"],
             entity,

@@ -6,7 +6,6 @@ charged at most once: its merchant_reference is held by one payment at a time.
 """
 
 from collections.abc import Callable
-from datetime import datetime
 from typing import Final
 from uuid import UUID
 
@@ -16,9 +15,16 @@ from msgspec import Struct
 
 from strongroom.access.api_keys import Credential
 from strongroom.checkout import words
+from strongroom.checkout.card_looks import CardLooks
 from strongroom.checkout.choosing import Choosing, Chosen
 from strongroom.checkout.client_tokens import ClientTokens
-from strongroom.checkout.limits import count_try, end_counting, hour_of, subject_of
+from strongroom.checkout.limits import (
+    address_digest,
+    count_try,
+    counted_of,
+    end_counting,
+    uncount_try,
+)
 from strongroom.checkout.links import (
     SQL,
     Link,
@@ -89,6 +95,7 @@ class Paying:
         self._pool, self._clock, self._entities = pool, clock, Entities(pool)
         self._choosing, self._client_tokens = till.choosing, till.client_tokens
         self._keyring, self._texts = till.keyring, till.texts
+        self._card_looks = CardLooks(pool)
         self._creation, self._commander = till.creation, till.commander
         self._back_url = till.back_url
 
@@ -156,7 +163,8 @@ class Paying:
 
         `account_text` is the account that the page showed the fields of: where the payment would go
         to another one by now, nothing is tried. Raises OutOfStep, TooManyTries, Invalid for what is
-        no token, and what Commander.carry_out and Creation.one raise.
+        no token, NotSeen where its card could not be learnt, and what Commander.carry_out and
+        Creation.one raise.
         """
         payment, now = await self._current(link), self._clock.now()
         standing = standing_of(link, payment, now)
@@ -170,7 +178,8 @@ class Paying:
         account = chosen.account
         instrument = Instrument(chosen.page.gateway, token, account_text)
         check_instrument(instrument)
-        if not await self._begin(link, number, address, now):
+        card = await self._card_looks.card_of(link, account, token, now)
+        if not await self._begin(link, number, address, card):
             raise OutOfStep
         try:
             if payment.status == "requires_payment_method":
@@ -204,16 +213,16 @@ class Paying:
             await end_counting(self._pool, link)
         return found[0]
 
-    async def _begin(self, link: Link, number: int, address: str, now: datetime) -> bool:
-        keys = await self._keyring.entity(link.legal_entity_id)
-        subject = subject_of(keys, address)
-        async with writing(self._pool, [link.legal_entity_id]) as connection:
-            await count_try(connection, link.legal_entity_id, subject, now)
-            row = (link.legal_entity_id, link.payment_id, number, now, subject)
+    async def _begin(self, link: Link, number: int, address: str, card: bytes | None) -> bool:
+        entity, now = link.legal_entity_id, self._clock.now()
+        place = address_digest(await self._keyring.entity(entity), address)
+        counted = counted_of(place, card, now)
+        async with writing(self._pool, [entity]) as connection:
+            await count_try(connection, entity, counted, now)
+            row = (entity, link.payment_id, number, now, place, card)
             begun = await connection.fetchval(SQL["begin_try"], *row)
             if begun is None:
-                hour = hour_of(now)
-                await connection.execute(SQL["uncount_try"], link.legal_entity_id, hour, subject)
+                await uncount_try(connection, entity, counted)
         return begun is not None
 
     async def _confirm(

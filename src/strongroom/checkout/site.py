@@ -16,6 +16,7 @@ import msgspec
 import structlog
 from msgspec import Struct, field
 
+from strongroom.checkout.card_looks import NotSeen
 from strongroom.checkout.limits import TooManyTries
 from strongroom.checkout.links import Link, read_token
 from strongroom.checkout.paying import NoSuchLink, OutOfStep, Paying
@@ -50,6 +51,11 @@ _UNSURE: Final = (
 )
 _RELOAD: Final = "This page is out of date. Please reload it."
 _WAIT: Final = "Too many cards were tried from here. No money was taken. Try again in {} minutes."
+_OTHER_CARD: Final = (
+    "This card was tried too often today. No money was taken. Please use another card."
+)
+SOON_SECONDS: Final = 5
+"""When to try again what a gateway did not answer."""
 
 log = structlog.get_logger()
 
@@ -115,9 +121,10 @@ class Site:
             await self._json(send, 409, Told("out_of_step", _RELOAD))
         except TooManyTries as limit:
             seconds = limit.retry_after_seconds
-            told = Told("too_many_tries", _WAIT.format(-(-seconds // 60)), seconds)
-            more = [(b"retry-after", str(seconds).encode())]
-            await self._json(send, 429, told, more)
+            message = _OTHER_CARD if limit.is_card else _WAIT.format(-(-seconds // 60))
+            await self._later(send, 429, Told("too_many_tries", message, seconds))
+        except NotSeen:
+            await self._later(send, 503, Told("gateway_unavailable", _LATER, SOON_SECONDS))
         except Exception as error:  # noqa: BLE001 - no bug may leave a customer without an answer
             problem = problem_of(error)
             log.info("checkout_refused", reason=problem.code)
@@ -245,6 +252,10 @@ class Site:
         nonce = new_nonce()
         headers = page_headers(nonce, "/reports/none", None)
         await self._send(send, status, HTML, plain_page(title, message, nonce), headers)
+
+    async def _later(self, send: Send, status: int, told: Told) -> None:
+        more = [(b"retry-after", b"%d" % (told.retry_after_seconds or 0))]
+        await self._json(send, status, told, more)
 
     async def _json(
         self, send: Send, status: int, value: object, headers: Sequence[tuple[bytes, bytes]] = ()

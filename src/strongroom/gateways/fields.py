@@ -1,6 +1,7 @@
-"""What a gateway can be asked for so that a browser has card fields of it."""
+"""What a gateway can be asked for about the card fields that a browser has of it."""
 
-from typing import Protocol
+from collections.abc import Mapping
+from typing import NamedTuple, Protocol
 
 from msgspec import Struct
 
@@ -15,6 +16,27 @@ class ClientToken(Struct, frozen=True):
     token: Secret
 
 
+class CardSeen(Struct, frozen=True):
+    """What a gateway calls the card of a token: the same in whatever token it comes.
+
+    None for what is no card, and for a token that the gateway does not know.
+    """
+
+    mark: str | None
+
+
+class CardReader(Protocol):
+    """A gateway that says which card its fields made a token of. No method raises."""
+
+    def card_of(self, account: Account, token: str) -> Asking[CardSeen | NotSent | Unknown]:
+        """Which card it is; the token can be used afterwards."""
+        ...
+
+    async def close(self) -> None:
+        """Lets go of connections."""
+        ...
+
+
 class FieldsGateway(Protocol):
     """A gateway whose fields want a token for a browser. No method raises for what it does."""
 
@@ -27,3 +49,10 @@ class FieldsGateway(Protocol):
     async def close(self) -> None:
         """Lets go of connections."""
         ...
+
+
+class Fields(NamedTuple):
+    """The adapters of card fields, by gateway: whose want a client token, and whose cards."""
+
+    client_tokens: Mapping[str, FieldsGateway]
+    cards: Mapping[str, CardReader]

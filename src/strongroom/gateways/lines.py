@@ -20,7 +20,15 @@ from strongroom.payments.states import NotSent, Unknown
 from strongroom.telemetry.port import NO_TELEMETRY, NoTelemetry
 
 Operation = Literal[
-    "prepare", "send", "look", "cancel", "capture", "refund", "look_at_refund", "client_token"
+    "prepare",
+    "send",
+    "look",
+    "cancel",
+    "capture",
+    "refund",
+    "look_at_refund",
+    "client_token",
+    "card_look",
 ]
 WithheldWhy = Literal["gateway_resting", "account_busy"]
 

@@ -1,11 +1,14 @@
-"""Client tokens of Braintree's Drop-in, made with the account's secret."""
+"""Client tokens of Braintree's Drop-in, and which card a nonce of it stands for."""
+
+from typing import Any
 
 from braintree import BraintreeGateway
+from braintree.exceptions.not_found_error import NotFoundError
 
 from strongroom.clock import Clock
 from strongroom.config import Mode
 from strongroom.gateways.braintree.connections import Connections, Heard
-from strongroom.gateways.fields import ClientToken
+from strongroom.gateways.fields import CardSeen, ClientToken
 from strongroom.gateways.port import Account, Credentials, MerchantAccount
 from strongroom.payments.states import Call, NotSent, Unknown
 from strongroom.vault.secret import Secret
@@ -34,6 +37,31 @@ class BraintreeFields:
 
         return await self._connections.ask(account, "client_token", generate)
 
+    async def card_of(
+        self, account: Account, token: str
+    ) -> tuple[CardSeen | NotSent | Unknown, Call]:
+        """Its first and last digits and its brand: a nonce tells no more of the number.
+
+        Two cards of one bank in a thousand share them, so a limit counts their tries together.
+        """
+
+        def find(gateway: BraintreeGateway) -> Heard[CardSeen | Unknown]:
+            try:
+                return Heard(_seen(gateway.payment_method_nonce.find(token)))
+            except NotFoundError:
+                return Heard(CardSeen(None))
+
+        return await self._connections.ask(account, "find_nonce", find)
+
     async def close(self) -> None:
         """Lets go of connections."""
         self._connections.close()
+
+
+def _seen(found: Any) -> CardSeen | Unknown:
+    if found.type != "CreditCard":
+        return CardSeen(None)
+    parts = [found.details.get(name) for name in ("bin", "last_four", "card_type")]
+    if not all(isinstance(part, str) and part for part in parts):
+        return Unknown("malformed_nonce")
+    return CardSeen(" ".join(parts))

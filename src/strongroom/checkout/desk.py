@@ -1,0 +1,29 @@
+"""What the page has a worker do for it: client tokens are made, and cards are looked at."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+import asyncpg
+
+from strongroom.checkout.issuing import Issuer
+from strongroom.checkout.looking import Looker
+from strongroom.clock import Clock
+from strongroom.gateways.fields import Fields
+from strongroom.telemetry.port import NoTelemetry
+from strongroom.vault.keys import Keyring
+
+
+def errands_of(
+    pool: asyncpg.Pool,
+    clock: Clock,
+    fields: Fields,
+    keyring: Keyring,
+    deadline: timedelta,
+    buckets: Sequence[int],
+    telemetry: NoTelemetry,
+) -> tuple[Issuer, Looker]:
+    """Both kinds, each to be run beside the payments."""
+    return (
+        Issuer(pool, clock, fields.client_tokens, keyring, deadline, buckets, telemetry),
+        Looker(pool, clock, fields.cards, keyring, deadline, buckets, telemetry),
+    )
