@@ -74,12 +74,13 @@ async def refused(account: Account, body: Any, header: Any = None) -> Refusal:
 
 async def test_a_genuine_one_is_stored_without_its_body(ours: Account) -> None:
     told = event(INTENT | {"description": "Ms Example, 4242 4242 4242 4242"})
+    digits = ("4242 4242", "42424242")
     assert await ours.send(told) == OK
     row = await ours.row(told["id"])
     assert row is not None
     assert (row["kind"], row["gateway_object_id"]) == (told["type"], "pi_1")
     assert len(row["body_digest"]) == 32
-    assert "4242" not in str(tuple(row))
+    assert not [part for part in digits if part in str(tuple(row))]
     assert "Example" not in str(tuple(row))
 
 
