@@ -24,6 +24,7 @@ from tests.acceptance.test_payment_methods import (
     customer,
     until_method,
 )
+from tests.acceptance.visitor import linked
 
 __all__ = ["braintree_server", "shop", "shop_account"]
 NOT_SAVED_SECONDS = 3.0
@@ -247,3 +248,73 @@ async def test_a_card_is_saved_at_braintree_by_paying_and_charged_by_its_token(s
     assert declined.json["status"] == "failed"
     await asyncio.sleep(NOT_SAVED_SECONDS)
     assert len(await methods(shop.api, ada)) == 1
+
+
+async def test_another_try_on_the_page_saves_as_the_first_was_to(
+    running: Running, api: Api, owner: asyncpg.Connection, client: sdk.StripeClient, stripe: StandIn
+) -> None:
+    """It is another payment, with the consent that its customer gave to the first."""
+    ada = await customer(api)
+    first, visitor = await linked(api, running, **saving(ada, purpose="recurring"))
+    for number in (1, 2):
+        assert (await visitor.attempt(number, "pm_card_chargeDeclined")).status == 202
+        await visitor.until("open")
+    assert await methods(api, ada) == []
+    assert (await visitor.attempt(3, "pm_card_mastercard")).status == 202
+    await visitor.until("paid")
+    found = (await api.get(f"/v1/payments/{first}/checkout_link")).json
+    assert found["current_payment"] != first
+    method = await one_saved(api, ada)
+    assert (method["status"], method["card"]["brand"]) == ("ready", "mastercard")
+    told = {name: method["consent"][name] for name in ("given_at", "text_version", "purpose")}
+    assert told == {
+        "given_at": CONSENT["given_at"], "text_version": CONSENT["text_version"],
+        "purpose": "recurring",
+    }  # fmt: skip
+    kept = await owner.fetchval(
+        "SELECT sealed IS NOT NULL FROM consents WHERE payment_method_id = $1",
+        from_text("pm", method["id"]),
+    )
+    assert kept, "from where it was given is kept with it"
+    await asyncio.sleep(NOT_SAVED_SECONDS)
+    assert len(await methods(api, ada)) == 1
+    assert len(await at_gateway(client, owner, ada)) == 1
+    charges = await stripe.charges()
+    assert len(charges[found["current_payment"]]) == 1
+    again = await bare(api)
+    charged = await confirm(api, again, method["id"], off_session=True)
+    assert charged.json["status"] == "succeeded", charged
+
+
+async def test_another_try_pays_without_saving_for_a_customer_who_was_erased(
+    running: Running, api: Api, owner: asyncpg.Connection
+) -> None:
+    ada = await customer(api)
+    first, visitor = await linked(api, running, **saving(ada))
+    assert (await visitor.attempt(1, "pm_card_chargeDeclined")).status == 202
+    await visitor.until("open")
+    await asyncio.to_thread(
+        running.command, "vault", "subjects", "destroy", ada, "--yes", "--entity",
+        running.legal_entity,
+    )  # fmt: skip
+    assert (await visitor.attempt(2)).status == 202
+    await visitor.until("paid")
+    found = (await api.get(f"/v1/payments/{first}/checkout_link")).json
+    wished = "SELECT payment_id FROM payment_savings WHERE customer_id = $1"
+    of = [row["payment_id"] for row in await owner.fetch(wished, from_text("cus", ada))]
+    assert of == [from_text("pay", first)]
+    assert found["current_payment"] != first
+
+
+async def test_another_try_at_braintree_saves_too(running: Running, shop: Shop) -> None:
+    ada = await customer(shop.api)
+    first, visitor = await linked(shop.api, running, **saving(ada))
+    assert (await visitor.attempt(1, "fake-processor-declined-visa-nonce")).status == 202
+    await visitor.until("open")
+    assert (await visitor.attempt(2, "fake-valid-mastercard-nonce")).status == 202
+    await visitor.until("paid")
+    method = await one_saved(shop.api, ada)
+    assert (method["status"], method["card"]["brand"]) == ("ready", "mastercard")
+    assert method["consent"]["text_version"] == CONSENT["text_version"]
+    found = (await shop.api.get(f"/v1/payments/{first}/checkout_link")).json
+    assert (len(shop.charges(first)), len(shop.charges(found["current_payment"]))) == (0, 1)

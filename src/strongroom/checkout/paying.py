@@ -5,7 +5,7 @@ makes another payment for the same order. So whatever is repeated, raced or cut 
 charged at most once: its merchant_reference is held by one payment at a time.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 from uuid import UUID
 
@@ -41,6 +41,7 @@ from strongroom.errors import Conflict, InvariantBroken
 from strongroom.gateways.port import Account
 from strongroom.http.bodies import CreatePayment, Instrument, check_instrument
 from strongroom.http.commands import done_or_raise
+from strongroom.http.consents import SaveBody
 from strongroom.http.creation import Creation, Wanted
 from strongroom.ids import tag_of, to_text
 from strongroom.payments.commands import Commander, Order
@@ -85,6 +86,7 @@ class Till(Struct, frozen=True, kw_only=True):
     creation: Creation
     commander: Commander
     texts: TextStore
+    save_of: Callable[[Payment], Awaitable[SaveBody | None]]
     back_url: Callable[[UUID], str]
 
 
@@ -97,7 +99,7 @@ class Paying:
         self._keyring, self._texts = till.keyring, till.texts
         self._card_looks = CardLooks(pool)
         self._creation, self._commander = till.creation, till.commander
-        self._back_url = till.back_url
+        self._back_url, self._save_of = till.back_url, till.save_of
 
     async def link(self, token: str) -> Link:
         """The link with this address. Raises NoSuchLink."""
@@ -267,6 +269,7 @@ class Paying:
             return_url=self._back_url(link.payment_id),
             capture=declined.capture,
             tax_calculation=None if taxed_by is None else to_text("txc", taxed_by),
+            save=await self._save_of(declined),
         )
         nobodys_key = UUID(int=0)
         credential = Credential(link.legal_entity_id, nobodys_key, frozenset(), ACTOR)

@@ -19,9 +19,11 @@ from strongroom.checkout.choosing import Choosing
 from strongroom.checkout.client_tokens import ClientTokens
 from strongroom.checkout.paying import Paying, Till
 from strongroom.checkout.reports import Reports
+from strongroom.checkout.saving import save_of
 from strongroom.checkout.site import Site, Unread, back_url
 from strongroom.clock import SystemClock
 from strongroom.config import ConfigurationError, Home, Settings
+from strongroom.customers.keeping import want
 from strongroom.database import connect_pool
 from strongroom.directory import check_mode, check_schema, check_workers
 from strongroom.gateways.rules import Routes
@@ -35,8 +37,7 @@ from strongroom.process import serve_until_stopped
 from strongroom.sources import PAGES
 from strongroom.tax.rows import read_calculations
 from strongroom.telemetry.chosen import telemetry_of
-from strongroom.vault.keys import Keyring
-from strongroom.vault.opening import open_vault
+from strongroom.vault.opening import Vault, open_vault
 
 CONNECTIONS: Final = 8
 
@@ -64,7 +65,7 @@ async def serve_checkout(home: Home, host: str, port: int, metrics_port: int | N
     acceptor = Acceptor(pool, writers=settings.accept_writers, batch_max=settings.accept_batch_max)
     commander, texts = Commander(pool), TextStore(pool, vault.keyring, seals=is_finished)
     rules = Routes(home.path, tuple(AMOUNT_RULES))
-    till = _till(settings, pool, vault.keyring, acceptor, commander, texts, rules)
+    till = _till(settings, pool, vault, acceptor, commander, texts, rules)
     site = Site(
         Paying(pool, clock, till),
         Reports(pool),
@@ -98,7 +99,7 @@ async def serve_checkout(home: Home, host: str, port: int, metrics_port: int | N
 def _till(
     settings: Settings,
     pool: asyncpg.Pool,
-    keyring: Keyring,
+    vault: Vault,
     acceptor: Acceptor,
     commander: Commander,
     texts: TextStore,
@@ -113,14 +114,16 @@ def _till(
         texts=texts,
         random_bytes=os.urandom,
         calculations=partial(read_calculations, pool),
+        want=partial(want, pool, vault.subjects),
     )
     return Till(
         choosing=Choosing(pool, instruments, PAGES),
-        client_tokens=ClientTokens(pool, keyring),
-        keyring=keyring,
+        client_tokens=ClientTokens(pool, vault.keyring),
+        keyring=vault.keyring,
         creation=creation,
         commander=commander,
         texts=texts,
+        save_of=partial(save_of, pool, vault.subjects),
         back_url=partial(back_url, settings.checkout_url),
     )
 

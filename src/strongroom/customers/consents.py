@@ -80,6 +80,30 @@ async def sealed_consent(
     )
 
 
+async def opened_consent(
+    subjects: Subjects,
+    legal_entity_id: UUID,
+    customer_id: UUID,
+    payment_method_id: UUID,
+    consent: Consent,
+) -> Agreed:
+    """The consent as it was told of, so that it can be kept for another payment method.
+
+    Raises SubjectDestroyed and as Subjects.of does.
+    """
+    origin = Origin()
+    if consent.sealed is not None:
+        row = payment_method_id.bytes
+        content = await subjects.open(legal_entity_id, customer_id, LABEL, row, consent.sealed)
+        origin = msgspec.json.decode(content, type=Origin)
+    return Agreed(
+        given_at=consent.given_at,
+        purpose=consent.purpose,
+        text_version=consent.text_version,
+        origin=origin,
+    )
+
+
 async def add_consent(
     connection: Connection, legal_entity_id: UUID, payment_method_id: UUID, consent: Consent
 ) -> None:

@@ -15,7 +15,13 @@ import asyncpg
 from msgspec import Struct
 
 from strongroom.clock import microseconds_since_epoch
-from strongroom.customers.consents import Agreed, add_consent, newest_consents, sealed_consent
+from strongroom.customers.consents import (
+    Agreed,
+    add_consent,
+    newest_consents,
+    opened_consent,
+    sealed_consent,
+)
 from strongroom.customers.register import SQL as CUSTOMERS_SQL
 from strongroom.customers.register import NoSuchCustomer
 from strongroom.customers.rows import SQL as METHODS_SQL
@@ -26,6 +32,7 @@ from strongroom.errors import InvariantBroken
 from strongroom.ids import bucket_of, new_id
 from strongroom.payments.rows import Row, attempt_of, payment_of
 from strongroom.payments.states import Attempt, Payment
+from strongroom.vault.errors import SubjectDestroyed
 from strongroom.vault.subjects import Subjects
 
 SQL: Final = statements("strongroom.customers", "keeping.sql")
@@ -51,6 +58,13 @@ class Wanted(Struct, frozen=True, kw_only=True):
     customer_id: UUID
     agreed: Agreed | None
     at: datetime
+
+
+class WantedAgain(Struct, frozen=True):
+    """What a payment's wish says that another payment may say again."""
+
+    customer_id: UUID
+    agreed: Agreed | None
 
 
 class Wish(Struct, frozen=True, kw_only=True):
@@ -86,6 +100,32 @@ async def want(pool: asyncpg.Pool, subjects: Subjects, wanted: Wanted) -> None:
         )
         if consent is not None:
             await add_consent(connection, entity, method_id, consent)
+
+
+async def wanted_again(
+    pool: asyncpg.Pool, subjects: Subjects, legal_entity_id: UUID, payment_id: UUID
+) -> WantedAgain | None:
+    """For whom what pays a payment is to be saved, so that another for its order can save it too.
+
+    None where nothing is to be saved, and for a customer who was erased: paying goes on without.
+    Raises as Subjects.of does.
+    """
+    async with reading(pool, [legal_entity_id]) as connection:
+        row = await connection.fetchrow(SQL["wish_of"], legal_entity_id, payment_id)
+    if row is None:
+        return None
+    customer_id, method_id = row["customer_id"], row["payment_method_id"]
+    consent = (await newest_consents(pool, {method_id: legal_entity_id})).get(method_id)
+    try:
+        await subjects.of(legal_entity_id, customer_id)
+        agreed = (
+            None
+            if consent is None
+            else await opened_consent(subjects, legal_entity_id, customer_id, method_id, consent)
+        )
+    except SubjectDestroyed:
+        return None
+    return WantedAgain(customer_id, agreed)
 
 
 def what_to_do(wish: Wish, payment: Payment | None, attempt: Attempt | None, now: datetime) -> What:

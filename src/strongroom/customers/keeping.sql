@@ -4,6 +4,10 @@ INSERT INTO payment_savings (legal_entity_id, payment_id, payment_method_id, cus
 SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::smallint[],
   $6::timestamptz[], $7::timestamptz[]);
 
+-- wish_of: for whom what pays a payment is to be saved, and as what
+SELECT payment_method_id, customer_id FROM payment_savings
+WHERE legal_entity_id = $1 AND payment_id = $2;
+
 -- claim_kept: take what is due in these buckets; run_at becomes the end of the lease
 WITH due AS MATERIALIZED (
   SELECT found.legal_entity_id, found.payment_id
