@@ -215,6 +215,12 @@ class Deployment:
         found: list[dict[str, Any]] = page["data"]
         return found
 
+    async def tax_reports(self) -> list[dict[str, Any]]:
+        """All that was reported to the tax service."""
+        page: dict[str, Any] = await self._stripe("GET", "/_ledger/tax")
+        found: list[dict[str, Any]] = page["data"]
+        return found
+
     async def summary(self) -> dict[str, Any]:
         """Counts of the stand-in."""
         found: dict[str, Any] = await self._stripe("GET", "/_ledger/summary")
