@@ -152,6 +152,20 @@ async def test_a_card_that_asks_is_saved_once_its_owner_has_been_there(
     assert (done["status"], done["status_reason"], done["next_action"]) == (ends, reason, None)
 
 
+async def test_what_its_owner_does_not_do_in_time_ends_though_an_answer_is_lost(
+    api: Api, owner: asyncpg.Connection, stripe: StandIn
+) -> None:
+    waiting = await save(api, await customer(api), "pm_card_threeDSecure2Required")
+    lost = {"operation": "setup_intents.cancel", "first_n": 1}
+    await stripe.knobs({"fault": "drop_after", "match": lost})
+    await owner.execute(
+        "WITH late AS (UPDATE payment_methods SET not_after = created_at WHERE payment_method_id "
+        "= $1) UPDATE payment_method_jobs SET run_at = now() WHERE payment_method_id = $1",
+        from_text("pm", waiting.id),
+    )
+    assert (await until_method(api, waiting.id, "failed"))["status_reason"] == "action_not_taken"
+
+
 async def test_what_is_detached_is_gone_at_the_gateway_and_asked_again_stays_gone(
     api: Api, owner: asyncpg.Connection, client: sdk.StripeClient
 ) -> None:

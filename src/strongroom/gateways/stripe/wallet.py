@@ -157,7 +157,7 @@ class StripeWallet:
         return (answer if found is not None else Unknown(call.outcome)), call
 
     async def cancel(self, account: Account, saving: Saving) -> tuple[SavingAnswer, Call]:
-        """Cancels the SetupIntent; what was faster is learnt by the next look."""
+        """Cancels the SetupIntent; where it cannot be any more, a look tells what was faster."""
         answer, call, _ = await self._ask(
             "cancel_setup",
             account,
@@ -169,6 +169,8 @@ class StripeWallet:
                 {"idempotency_key": f"{saving.gateway_key}_cancel_{self._connections.moment()}"},
             ),
         )
+        if answer == Unknown(UNEXPECTED):
+            return await self.look(account, saving)
         return (Unknown("cancel_refused") if isinstance(answer, Declined) else answer), call
 
     async def detach(self, account: Account, saving: Saving) -> tuple[SavingAnswer, Call]:
