@@ -16,6 +16,9 @@ from tests.conformance.matrix import CLASSES, GENERAL, MOVING, Condition, Operat
 from tests.conformance.taxes import NO_SERVICE, REASONS, TaxOperation
 from tests.conformance.test_aftermath import CANNOT as AFTERMATH_CANNOT
 from tests.conformance.test_conformance import CANNOT, NO_DECLINES
+from tests.conformance.wallets import CANNOT as WALLETS_CANNOT
+from tests.conformance.wallets import WalletOperation
+from tests.conformance.wallets import reason as wallet_reason
 
 BEGIN: Final = "<!-- From here to the end mark: made by `make docs` from the suite. -->"
 END: Final = "<!-- The end mark. -->"
@@ -25,7 +28,8 @@ HELD: Final = "✓"
 def tables() -> str:
     """For each gateway its three tables and the reasons of what cannot exist, as Markdown."""
     gateways = [_gateway(name, cannot, NO_DECLINES[name]) for name, cannot in CANNOT.items()]
-    return "\n\n".join((*gateways, _taxes()))
+    wallets = [_wallet(name) for name in WALLETS_CANNOT]
+    return "\n\n".join((*gateways, *wallets, _taxes()))
 
 
 def page_with(text: str) -> str:
@@ -45,11 +49,7 @@ def _gateway(
     reasons: list[str] = []
 
     def cell(reason: str | None) -> str:
-        if reason is None:
-            return HELD
-        if reason not in reasons:
-            reasons.append(reason)
-        return f"({reasons.index(reason) + 1})"
+        return _cell(reason, reasons)
 
     known = {**GENERAL, **cannot}
     rows = [
@@ -61,30 +61,44 @@ def _gateway(
     ]
     after = {**CANNOT_BE, **AFTERMATH_CANNOT[name]}
     later = [[case, *(cell(after.get((task, case))) for task in Task)] for case in CASES]
-    listed = "\n".join(f"{number}. {reason}" for number, reason in enumerate(reasons, 1))
     return "\n\n".join(
         (
             f"### {name.capitalize()}",
             _table(["what happens", *Operation], rows),
             _table(["declined as", *sorted(MOVING)], declines),
             _table(["what happens later", *Task], later),
-            f"Cells that cannot exist:\n\n{listed}",
+            _listed(reasons),
+        )
+    )
+
+
+def _wallet(name: str) -> str:
+    """What saves instruments at one gateway."""
+    reasons: list[str] = []
+    rows = [
+        [condition]
+        + [
+            _cell(wallet_reason(name, (operation, condition)), reasons)
+            for operation in WalletOperation
+        ]
+        for condition in Condition
+    ]
+    return "\n\n".join(
+        (
+            f"### Saved cards at {name.capitalize()}",
+            _table(["what happens", *WalletOperation], rows),
+            _listed(reasons),
         )
     )
 
 
 def _taxes() -> str:
     """The tax services: one table for those that there are, and why there are no others."""
-    reasons = [*dict.fromkeys(REASONS.values())]
+    reasons: list[str] = []
     rows = [
-        [condition]
-        + [
-            f"({reasons.index(REASONS[condition]) + 1})" if condition in REASONS else HELD
-            for _ in TaxOperation
-        ]
+        [condition] + [_cell(REASONS.get(condition), reasons) for _ in TaxOperation]
         for condition in Condition
     ]
-    listed = "\n".join(f"{number}. {reason}" for number, reason in enumerate(reasons, 1))
     none = "\n".join(
         f"- {name.capitalize()}: not applicable. {why}." for name, why in NO_SERVICE.items()
     )
@@ -92,10 +106,24 @@ def _taxes() -> str:
         (
             "### Taxes at Stripe",
             _table(["what happens", *TaxOperation], rows),
-            f"Cells that cannot exist:\n\n{listed}",
+            _listed(reasons),
             f"Gateways without a tax service:\n\n{none}",
         )
     )
+
+
+def _cell(reason: str | None, reasons: list[str]) -> str:
+    """That it is run, or the number of why it cannot exist; `reasons` grows by a new one."""
+    if reason is None:
+        return HELD
+    if reason not in reasons:
+        reasons.append(reason)
+    return f"({reasons.index(reason) + 1})"
+
+
+def _listed(reasons: list[str]) -> str:
+    listed = "\n".join(f"{number}. {reason}" for number, reason in enumerate(reasons, 1))
+    return f"Cells that cannot exist:\n\n{listed}"
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:

@@ -5,6 +5,8 @@ from pathlib import Path
 from tests.conformance.__main__ import HELD, main, page_with, tables
 from tests.conformance.matrix import CLASSES, GENERAL, Condition, Operation
 from tests.conformance.test_conformance import CANNOT, NO_DECLINES, runs
+from tests.conformance.wallets import CANNOT as WALLETS_CANNOT
+from tests.conformance.wallets import NAMES, WALLET_CELLS, WalletOperation, reason
 from tests.docs.pages import ROOT
 
 FILE = ROOT / "docs" / "gateways.md"
@@ -26,6 +28,16 @@ def test_each_cell_is_run_or_says_why_not() -> None:
         )
 
 
+def test_each_cell_of_a_wallet_is_run_or_says_why_not() -> None:
+    for gateway in CANNOT:
+        run = {(o, c) for name, o, c in WALLET_CELLS if name == gateway}
+        every = {(o, c) for o in WalletOperation for c in Condition}
+        reasons = [reason(gateway, cell) for cell in every - run]
+        assert all(why is not None and len(why) > 15 for why in reasons)
+        assert {operation for operation, _ in run} == NAMES[gateway].keys()
+    assert WALLETS_CANNOT.keys() == CANNOT.keys()
+
+
 def test_the_tables_have_no_hole() -> None:
     cells = [
         cell.strip()
@@ -35,7 +47,7 @@ def test_the_tables_have_no_hole() -> None:
     ]
     assert len(cells) > len(CANNOT) * (len(Operation) * len(Condition) + 2 * len(CLASSES))
     assert "" not in cells
-    assert cells.count(HELD) > len(runs())
+    assert cells.count(HELD) > len(runs()) + len(WALLET_CELLS)
 
 
 def test_the_page_is_written_anew_in_place(tmp_path: Path) -> None:

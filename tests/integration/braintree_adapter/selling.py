@@ -52,6 +52,8 @@ def new_attempt(
     gateway: BraintreeAdapter,
     token: str = NONCE,
     paid_to: MerchantAccount | None = EUR,
+    *,
+    saves: bool = False,
     **fields: Any,
 ) -> Attempt:
     number = next(numbers)
@@ -65,7 +67,7 @@ def new_attempt(
         gateway_object_id=None,
         amount_minor=of.amount_minor,
         currency=of.currency,
-        parameters=dict(gateway.parameters(of, paid_to)),
+        parameters=dict(gateway.parameters(of, paid_to, saves=saves)),
     )
 
 

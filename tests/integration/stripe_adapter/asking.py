@@ -35,14 +35,16 @@ def account_at(url: str) -> Account:
     )
 
 
-def new_attempt(gateway: StripeGateway, token: str = "pm_card_visa", **fields: Any) -> Attempt:
+def new_attempt(
+    gateway: StripeGateway, token: str = "pm_card_visa", *, saves: bool = False, **fields: Any
+) -> Attempt:
     of = payment(instrument_token=token, merchant_reference=f"order-{next(numbers)}", **fields)
     return attempt(
         gateway_key=f"sr_{next(numbers)}",
         gateway_object_id=None,
         amount_minor=of.amount_minor,
         currency=of.currency,
-        parameters=dict(gateway.parameters(of)),
+        parameters=dict(gateway.parameters(of, saves=saves)),
     )
 
 
