@@ -13,7 +13,7 @@ from tests.faults.deployment import Deployment
 
 ANSWER_SECONDS_MAX: Final = 8.0
 RETRY_SECONDS: Final = (0.05, 0.4)
-GIVE_UP_SECONDS: Final = 60.0
+GIVE_UP_SECONDS: Final = 120.0
 SENT_AGAIN: Final = 0.1
 """This share of the requests is sent once more after its answer."""
 

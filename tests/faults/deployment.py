@@ -21,8 +21,9 @@ import asyncpg
 from strongroom.local import postgres
 from strongroom.local.process import MARK, child_environment, spawn
 
-START_SECONDS_MAX: Final = 40.0
+START_SECONDS_MAX: Final = 90.0
 STOP_SECONDS_MAX: Final = 45.0
+COMMAND_SECONDS_MAX: Final = 90.0
 LOOK_SECONDS: Final = 0.02
 SOURCE: Final = Path(__file__).resolve().parents[2] / "src"
 PROGRAMS: Final = {
@@ -156,7 +157,7 @@ class Deployment:
         """Run one `strongroom` command to its end."""
         argv = [sys.executable, "-m", "strongroom", *words, "--home", str(self.home)]
         done = subprocess.run(
-            argv, capture_output=True, text=True, timeout=30, check=False, cwd=self.base,
+            argv, capture_output=True, text=True, timeout=COMMAND_SECONDS_MAX, check=False, cwd=self.base,
             env=child_environment() | {"PYTHONPATH": str(SOURCE)},
         )  # fmt: skip
         assert done.returncode == 0, done.stderr

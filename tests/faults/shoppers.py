@@ -52,7 +52,7 @@ class Shoppers:
     """Sends orders and remembers what was answered."""
 
     deployment: Deployment
-    give_up_seconds: float = 45.0
+    give_up_seconds: float = 90.0
     accepted: dict[str, str] = field(default_factory=dict)
     """merchant reference → payment id of every request that was answered 2xx."""
     unanswered: set[str] = field(default_factory=set)

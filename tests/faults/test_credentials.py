@@ -1,6 +1,7 @@
 """An account's secret is missing, wrong or another one for a while: payments wait, none is lost."""
 
 import asyncio
+import contextlib
 import signal
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
@@ -19,7 +20,8 @@ pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.needs("procfs")]
 
 PAYMENTS: Final = 40
 TROUBLE_SECONDS: Final = 1.5
-SEEN_SECONDS: Final = 6.0
+SEEN_SECONDS: Final = 8.0
+END_SECONDS_MAX: Final = 90
 """A worker looks for changed secrets every five."""
 KIND: Final = "stripe_api_key"
 WRONG: Final = "sk_test_" + "notTheKeyOfThisAccount"
@@ -93,7 +95,7 @@ async def test_payments_wait_for_the_secret(deploy: MakeDeployment) -> None:
         await asyncio.sleep(TROUBLE_SECONDS)
         assert await statuses(deployment) == Counter(processing=PAYMENTS, succeeded=done)
         await mend()
-        seconds = await until_ended(deployment, 30)
+        seconds = await until_ended(deployment, END_SECONDS_MAX)
         print(f"{name}: all ended {seconds:.1f} s after the secret was back")
         done += PAYMENTS
         assert (await statuses(deployment)) == {"succeeded": done}
@@ -138,7 +140,7 @@ async def test_a_key_is_rotated_while_payments_run(deploy: MakeDeployment) -> No
     await asyncio.sleep(1)
     begun.set()
     rounds = await shopping
-    await until_ended(deployment, 30)
+    await until_ended(deployment, END_SECONDS_MAX)
     found = await statuses(deployment)
     print(f"{found}, {await refusals(deployment)} calls refused in {rounds} rounds")
     assert found == {"succeeded": len(shoppers.accepted)}
@@ -183,21 +185,24 @@ async def found_in_the_clear(
 def in_files(deployment: Deployment, data: Path) -> dict[str, bytes]:
     """All files but those below HOME/secrets: of the database with its WAL, logs, ledgers."""
     kept = deployment.home / "secrets"
-    return {
-        str(file): file.read_bytes()
-        for root in {deployment.home, data}
-        for file in root.rglob("*")
-        if file.is_file() and kept not in file.parents
-    }
+    found = {}
+    for root in {deployment.home, data}:
+        for file in root.rglob("*"):
+            if file.is_file() and kept not in file.parents:
+                with contextlib.suppress(FileNotFoundError):  # a living server takes files away
+                    found[str(file)] = file.read_bytes()
+    return found
 
 
 def in_processes(pids: list[int]) -> dict[str, bytes]:
     """What others may see of our processes."""
-    return {
-        f"{pid}/{name}": Path(f"/proc/{pid}/{name}").read_bytes()
-        for pid in pids
-        for name in ("environ", "cmdline")
-    }
+    found = {}
+    for pid in pids:
+        for name in ("environ", "cmdline"):
+            # A session's process ends a moment after the session.
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                found[f"{pid}/{name}"] = Path(f"/proc/{pid}/{name}").read_bytes()
+    return found
 
 
 async def listed(deployment: Deployment) -> bytes:

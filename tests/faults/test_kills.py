@@ -21,8 +21,8 @@ PAYMENTS = 2000
 SENDING_SECONDS = 24
 KILLS = ("api", "worker", "stripe", "postmaster", "worker", "api", "stripe", "postgres") * 2
 PAUSE_SECONDS = (1.0, 2.0)
-RECOVERY_SECONDS_MAX = 20
-END_SECONDS_MAX = 40
+RECOVERY_SECONDS_MAX = 60
+END_SECONDS_MAX = 120
 
 
 @dataclass(frozen=True, slots=True)

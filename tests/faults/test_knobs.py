@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.needs("procfs")]
 
 PAYMENTS_OF_EACH = 200
 KNOBS_SECONDS = 10.0
-END_SECONDS_MAX = 75.0
+END_SECONDS_MAX = 150.0
 OPERATIONS = "payment_intents.create|confirm|retrieve|cancel"
 # A card of its own for each fault: all of them run at the same time.
 FAULTS: tuple[tuple[str, str, Rule], ...] = (

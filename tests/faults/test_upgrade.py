@@ -34,9 +34,9 @@ WITHHELD: Final = (
         "operation": "payment_intents.retrieve", "payment_method": "pm_card_fr"}},
 )  # fmt: skip
 STOCKED_AT_ONCE: Final = 150
-STOCKED_SECONDS_MAX: Final = 40.0
+STOCKED_SECONDS_MAX: Final = 90.0
 PHASE_SECONDS: Final = 2.5
-END_SECONDS_MAX: Final = 60.0
+END_SECONDS_MAX: Final = 120.0
 CUT_OFF_MAX: Final = 20
 READY: Final = ("api_ready", "api_ready")
 STOCKED_STATUSES: Final = {

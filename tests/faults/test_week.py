@@ -56,7 +56,7 @@ FROM pg_class c WHERE c.relnamespace = 'strongroom'::regnamespace AND c.relkind 
 QUEUES: Final = ("jobs", "refund_jobs", "walks")
 AUTOVACUUM_SECONDS: Final = 12.0
 """Until a look of autovacuum has cleared a table: its rest, the delay of statistics, its work."""
-SETTLED_SECONDS_MAX: Final = 20.0
+SETTLED_SECONDS_MAX: Final = 60.0
 ROW_BYTES_MAX: Final = 300
 """What a row of a queue takes at most, live or dead, with its entries in two indexes."""
 EMPTY_BYTES_MAX: Final = 8 * 8192
@@ -249,9 +249,15 @@ async def nothing_piled_up(shop: Shop, watch: Watch) -> None:
         sizes, dead = watch.bytes_by_day[queue], max(watch.seen[queue][2::3])
         print(f"{queue}: at most {watch.most_live[queue]} live rows; bytes by day {sizes}")
         assert max(sizes) <= (watch.most_live[queue] + dead) * ROW_BYTES_MAX, queue
-    await shop.owner.execute("VACUUM")
-    for row in await shop.fetch(TABLES_SQL):
-        assert row["dead"] == 0, row  # no old snapshot keeps them
+    # No old snapshot keeps them; an ANALYZE that runs beside it has one for a moment.
+    ends = time.monotonic() + SETTLED_SECONDS_MAX
+    while True:
+        await shop.owner.execute("VACUUM")
+        left = [row for row in await shop.fetch(TABLES_SQL) if row["dead"]]
+        if not left:
+            break
+        assert time.monotonic() < ends, left
+        await asyncio.sleep(0.2)
     for queue in QUEUES:
         [[size]] = await shop.fetch("SELECT pg_relation_size($1::regclass)", queue)
         print(f"{queue}: {size} bytes after a vacuum")

@@ -22,7 +22,7 @@ REFUND: Final = 100
 REFUNDS_MAX: Final = 8
 """Of one payment, so that each can be paid out."""
 STOCKED_AT_ONCE: Final = 100
-STOCKED_SECONDS_MAX: Final = 60.0
+STOCKED_SECONDS_MAX: Final = 120.0
 PAGE_MAX: Final = 30
 WORD_LETTERS: Final = 24
 FINDINGS_SHOWN_MAX: Final = 8
