@@ -26,8 +26,8 @@ from strongroom.local.process import child_environment, spawn
 
 REGION: Final = "eu-central-1"
 START_SECONDS_MAX: Final = 60
-STOP_SECONDS_MAX: Final = 10
-FORWARD_SECONDS_MAX: Final = 20
+STOP_SECONDS_MAX: Final = 30
+FORWARD_SECONDS_MAX: Final = 60
 HANG_SECONDS_MAX: Final = 60
 PREFIX: Final = "TrentService."
 MOTO_KEY_ID_BYTES: Final = 36

@@ -41,7 +41,7 @@ async def test_what_ends_in_time_is_met_at_once(deadlines):
     task = asyncio.create_task(answer_in(0.01))
     assert await deadlines.met(task, after(LONG))
     assert task.result() == "answer"
-    assert monotonic_seconds() - began < SWEEP_SECONDS + 1
+    assert monotonic_seconds() - began < LONG / 2
 
 
 async def test_what_has_ended_before_is_met_also_past_its_deadline(deadlines):
@@ -64,9 +64,9 @@ async def test_what_fails_or_is_cancelled_has_ended(deadlines):
 
 async def test_what_is_overdue_is_told_and_goes_on(deadlines):
     deadline = after(SOON)
-    task = asyncio.create_task(answer_in(SOON + 6 * SWEEP_SECONDS))
+    task = asyncio.create_task(answer_in(SOON + 25 * SWEEP_SECONDS))
     assert not await deadlines.met(task, deadline)
-    assert deadline <= monotonic_seconds() < deadline + 4 * SWEEP_SECONDS
+    assert deadline <= monotonic_seconds() < deadline + 20 * SWEEP_SECONDS
     assert not task.done()
     assert await task == "answer"
 
@@ -136,5 +136,5 @@ async def test_after_a_pause_one_more_sweep_is_given_and_no_more(deadlines):
     pause(SOON + 3 * SWEEP_SECONDS)
     resumed = monotonic_seconds()
     assert not await waiting
-    assert 0.5 * SWEEP_SECONDS < monotonic_seconds() - resumed < 4 * SWEEP_SECONDS
+    assert 0.5 * SWEEP_SECONDS < monotonic_seconds() - resumed < 20 * SWEEP_SECONDS
     task.cancel()

@@ -22,7 +22,7 @@ async def test_so_many_run_so_many_wait_and_more_are_turned_away():
         with lock:
             running += 1
             most = max(most, running)
-        gate.wait(10)
+        gate.wait(60)
         with lock:
             running -= 1
         return 1
@@ -33,7 +33,7 @@ async def test_so_many_run_so_many_wait_and_more_are_turned_away():
     for _ in range(10):
         with pytest.raises(LanesFull):
             await lanes.run(call)
-    assert time.monotonic() - before < 0.5
+    assert time.monotonic() - before < 10
     gate.set()
     assert await asyncio.gather(*tasks) == [1] * len(tasks)
     assert most == LANES
@@ -45,18 +45,18 @@ async def test_a_lane_whose_caller_gave_up_is_free_when_its_call_ends():
     for _ in range(LANES):
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.02):
-                await lanes.run(lambda: gate.wait(10))
+                await lanes.run(lambda: gate.wait(60))
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.05):
             await lanes.run(lambda: True)
     gate.set()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         assert await lanes.run(lambda: True)
 
 
 async def test_who_leaves_the_line_leaves_his_place():
     lanes, gate = Lanes(), threading.Event()
-    tasks = [asyncio.create_task(lanes.run(lambda: gate.wait(10))) for _ in range(LANES)]
+    tasks = [asyncio.create_task(lanes.run(lambda: gate.wait(60))) for _ in range(LANES)]
     await asyncio.sleep(0.02)
     for _ in range(2 * WAITING_MAX):
         with pytest.raises(TimeoutError):
@@ -84,6 +84,6 @@ def test_a_call_that_hangs_keeps_no_process_from_ending():
         "asyncio.run(main())\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script], check=True, timeout=20, capture_output=True, text=True
+        [sys.executable, "-c", script], check=True, timeout=50, capture_output=True, text=True
     )
     assert (done.stdout, done.stderr) == ("gave up\n", "")

@@ -226,7 +226,7 @@ async def test_a_port_that_is_taken_is_had_when_it_becomes_free(telemetry, monke
         other.close()
         await other.wait_closed()
         text = b""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while b"200 OK" not in text:
                 await asyncio.sleep(0.02)
                 text = await _get(port)
