@@ -49,7 +49,7 @@ NO_DECLINES: Final[Mapping[str, Mapping[DeclineClass, str]]] = {
 }
 """By gateway. What is named here is not run, and stands with its reason in docs/gateways.md."""
 READS: Final = frozenset({Operation.LOOK, Operation.LOOK_AT_REFUND})
-PATIENCE_SECONDS: Final = 20.0
+PATIENCE_SECONDS: Final = 60.0
 DEADLINE_SECONDS: Final = 0.7
 """For what is withheld; a slow machine only makes it come sooner."""
 TURNS_MAX: Final = 5

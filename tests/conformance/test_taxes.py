@@ -15,10 +15,11 @@ from strongroom.payments.states import Call, NotSent, Unknown
 from strongroom.tax.calculations import Asked, AskedLine, Calculated, Place, Recorded
 from tests.conformance.matrix import FAULTS, TIMEOUTS, Condition
 from tests.conformance.taxes import NAMES, TAX_CELLS, TaxOperation
-from tests.integration.stripe_adapter.asking import Keys, account_at
+from tests.integration.stripe_adapter.asking import Keys, account_at, until_struck
 from tests.sandbox.conftest import SECRET_KEY, RunningStripe
 
 DEADLINE_SECONDS: Final = 0.7
+PATIENCE_SECONDS: Final = 60.0
 BERLIN: Final = Place(country="DE", postal_code="10115")
 TOTAL: Final = 11_900
 Answer = tuple[Any, Call]
@@ -149,9 +150,9 @@ async def is_asked_twice(service: TaxRig, operation: TaxOperation, of: str) -> N
 
 async def is_asked_while_under_way(service: TaxRig, operation: TaxOperation, of: str) -> None:
     match = {"operation": NAMES[operation], "first_n": 1}
-    service.server.knobs({"match": match, "fault": "delay", "delay_ms": 300})
+    service.server.knobs({"match": match, "fault": "delay", "delay_ms": 2000})
     under_way = asyncio.create_task(service.ask(operation, of, service.key))
-    await asyncio.sleep(0.1)
+    await until_struck(service.server)
     second, _ = await service.ask(operation, of, service.key)
     assert second == Unknown("in_flight_at_gateway")
     went_well(operation, (await under_way)[0])
@@ -168,7 +169,7 @@ async def goes_wrong(
         rule["hold_seconds"] = 5
     service.server.knobs(rule)
     try:
-        async with asyncio.timeout(DEADLINE_SECONDS if condition in TIMEOUTS else 20):
+        async with asyncio.timeout(DEADLINE_SECONDS if condition in TIMEOUTS else PATIENCE_SECONDS):
             answer, _ = await service.ask(operation, of, service.key)
     except TimeoutError:
         assert condition in TIMEOUTS

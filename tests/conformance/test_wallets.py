@@ -75,6 +75,7 @@ class Wallets:
 
     def __init__(self, rig: StripeRig | BraintreeRig) -> None:
         self.rig, self.name, self.account, self.turn = rig, rig.name, rig.account, 0
+        self.patience = PATIENCE_SECONDS
         self.wallet: Wallet
         if isinstance(rig, StripeRig):
             keys = Keys(SECRET_KEY)
@@ -169,6 +170,7 @@ class Wallets:
             more = {"hold_seconds": HOLD_SECONDS}
         if fault == "delay":
             more = {"delay_ms": DELAY_MILLISECONDS}
+        self.patience = DEADLINE_SECONDS if more else PATIENCE_SECONDS
         self.rig.server.knobs({"match": match, "fault": fault, **more})
 
     def held(self, owner: str, saving: Saving) -> list[str]:
@@ -228,7 +230,7 @@ class Wallets:
     async def ask(self, operation: WalletOperation, of: Ready) -> Any:
         asking = self._asking(operation, of)
         try:
-            async with asyncio.timeout(DEADLINE_SECONDS):
+            async with asyncio.timeout(self.patience):
                 answer, call = await asking
         except TimeoutError:
             return TimedOut()
@@ -238,6 +240,7 @@ class Wallets:
     async def until_known(self, operation: WalletOperation, of: Ready) -> Any:
         """As the saver does: after a doubt it looks, and asks again where nothing was done."""
         saves = operation is WalletOperation.SAVE
+        self.patience = PATIENCE_SECONDS
         async with asyncio.timeout(PATIENCE_SECONDS):
             answer: Any = None
             for _ in range(TURNS_MAX):

@@ -34,6 +34,7 @@ IN_FLIGHT = 8
 PROBES_MAX = 12
 EACH = 30
 RACES = 12
+ENDED_SECONDS_MAX = 120
 WAITING = ("gateway_resting", "gateway_error", "waiting_for_cancel_at_gateway")
 """Withheld, answered by an error, or just about to be tried anew."""
 
@@ -115,7 +116,7 @@ async def test_where_a_gateway_fails_some_go_elsewhere_and_the_others_wait_for_i
     assert two.charges().total() == EACH
     # It recovers: its line closes by itself, and those who waited are charged there.
     sides.stripe.control("DELETE", "/_knobs")
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(ENDED_SECONDS_MAX):
         while {(await sides.row(one))["status"] for one in may_not} != {"succeeded"}:
             sides.clock.advance(timedelta(seconds=5))
             await asyncio.sleep(0.2)
@@ -208,7 +209,7 @@ async def test_an_unknown_outcome_goes_nowhere_else(two):
     assert (await sides.row(one))["status"] == "outcome_unknown"
     assert two.other.charges(kind="all") == []
     sides.stripe.control("DELETE", "/_knobs")
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(ENDED_SECONDS_MAX):
         while (await sides.row(one))["status"] != "succeeded":
             sides.clock.advance(timedelta(seconds=40))
             await asyncio.sleep(0.1)

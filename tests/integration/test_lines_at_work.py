@@ -62,7 +62,7 @@ def failing(shop: Shop):
 
 async def hurry(shop: Shop, *payments):
     """Time passes until these have succeeded."""
-    async with asyncio.timeout(40):
+    async with asyncio.timeout(90):
         while {await shop.status(one) for one in payments} != {"succeeded"}:
             shop.clock.advance(timedelta(seconds=5))
             await asyncio.sleep(0.2)

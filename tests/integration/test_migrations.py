@@ -96,7 +96,7 @@ async def test_what_finishes_waits_until_no_older_version_is_connected(
     monkeypatch.setattr(migrations, "LEAVE_SECONDS", 0.2)
     with pytest.raises(MigrationStopped, match=r"still use: strongroom-api \(1 sessions\)\."):
         await migrate(owner, NOW, finish=True)
-    monkeypatch.setattr(migrations, "LEAVE_SECONDS", 10.0)
+    monkeypatch.setattr(migrations, "LEAVE_SECONDS", 60.0)
     finishing = asyncio.create_task(migrate(owner, NOW, finish=True))
     await asyncio.sleep(0.3)
     assert not finishing.done()

@@ -45,7 +45,7 @@ NEW_REVIEW = """
 INSERT INTO reviews (legal_entity_id, owner_id, lane, bucket, review, since)
 VALUES ($1, $2, $3, $4, 'amount_mismatch', $5)
 """
-SEEN_SECONDS_MAX = 10
+SEEN_SECONDS_MAX = 60
 
 
 async def until_seen(condition: Callable[[], bool]) -> None:

@@ -13,7 +13,7 @@ from strongroom.http.front_door import Receive, Scope, Send, write_reply
 from strongroom.http.traffic import Traffic
 from strongroom.local.ports import LOOPBACK, free_ports
 
-SECONDS_MAX = 5
+SECONDS_MAX = 30
 
 
 async def hello(_scope: Scope, _receive: Receive, send: Send) -> None:

@@ -37,9 +37,9 @@ from strongroom.work.worker import Worker
 from tests.integration.conftest import Deployment
 from tests.unit.examples import payment
 
-DEADLINE: Final = timedelta(seconds=2)
+DEADLINE: Final = timedelta(seconds=6)
 LEASE: Final = DEADLINE * LEASE_OVER_DEADLINE
-WAIT_SECONDS_MAX: Final = 15.0
+WAIT_SECONDS_MAX: Final = 60.0
 MINOR_DIGITS: Final = {"EUR": 2, "JPY": 0}
 
 

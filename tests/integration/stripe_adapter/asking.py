@@ -1,5 +1,6 @@
 """Attempts and refunds to ask Stripe about, and a server that answers whatever a test wants."""
 
+import asyncio
 import itertools
 from typing import Any
 from uuid import UUID
@@ -21,6 +22,7 @@ from tests.unit.examples import ACCOUNT, AMOUNT, ENTITY, PAYMENT, START, attempt
 RETURN_URL = "https://shop.example/back"
 APPROVED = Approved(AMOUNT, "EUR")
 LOST, BROKEN = Unknown("connection_lost"), Unknown("gateway_error")
+STRUCK_SECONDS_MAX = 60
 numbers = itertools.count(1)
 
 
@@ -99,6 +101,16 @@ def fault(server: RunningStripe, operation: str, name: str, **more: Any) -> None
     # A read that was cut off is asked again by the HTTP client itself, so it is cut off always.
     often = {} if operation.endswith(("retrieve", "list")) else {"first_n": 1}
     server.knobs({"match": match | often, "fault": name, **more})
+
+
+async def until_struck(server: RunningStripe) -> None:
+    """The fault that was set has met a request, which is on its way from then on."""
+    async with asyncio.timeout(STRUCK_SECONDS_MAX):
+        while True:
+            [rule] = (await asyncio.to_thread(server.control, "GET", "/_knobs"))["rules"]
+            if rule.get("hits"):
+                return
+            await asyncio.sleep(0.02)
 
 
 def charges(server: RunningStripe, one: Attempt) -> int:

@@ -31,6 +31,7 @@ from tests.integration.stripe_adapter.asking import (
     fault,
     new_attempt,
     prepared,
+    until_struck,
 )
 from tests.sandbox.conftest import SECRET_KEY
 from tests.unit.examples import AMOUNT
@@ -206,15 +207,15 @@ async def test_a_key_that_stands_for_other_parameters(gateway, account):
 
 async def test_a_key_that_is_on_its_way(gateway, account, knobs):
     one = new_attempt(gateway)
-    fault(knobs, "create", "delay", delay_ms=500)
+    fault(knobs, "create", "delay", delay_ms=2000)
     first = asyncio.create_task(gateway.prepare(account, one))
-    await asyncio.sleep(0.2)
+    await until_struck(knobs)
     assert (await gateway.prepare(account, one))[0] == NotSent("in_flight_at_gateway")
     assert isinstance((await first)[0], Prepared)
     two = await prepared(gateway, account)
-    fault(knobs, "confirm", "delay", delay_ms=500)
+    fault(knobs, "confirm", "delay", delay_ms=2000)
     sent = asyncio.create_task(gateway.send(account, two))
-    await asyncio.sleep(0.2)
+    await until_struck(knobs)
     assert (await gateway.send(account, two))[0] == Unknown("in_flight_at_gateway")
     assert (await sent)[0] == APPROVED
 

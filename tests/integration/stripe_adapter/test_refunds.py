@@ -17,6 +17,7 @@ from tests.integration.stripe_adapter.asking import (
     new_attempt,
     new_refund,
     paid,
+    until_struck,
 )
 from tests.unit.examples import AMOUNT, PAYMENT
 
@@ -160,9 +161,9 @@ async def test_a_key_that_stands_for_another_refund(gateway, account, server):
 async def test_a_refund_under_way_is_unknown(gateway, account, knobs):
     of = await paid(gateway, account)
     refund = new_refund(gateway, of)
-    fault(knobs, "refunds.create", "delay", delay_ms=500)
+    fault(knobs, "refunds.create", "delay", delay_ms=2000)
     first = asyncio.create_task(gateway.refund(account, refund))
-    await asyncio.sleep(0.2)
+    await until_struck(knobs)
     assert (await gateway.refund(account, refund))[0] == Unknown("in_flight_at_gateway")
     assert isinstance((await first)[0], Refunded)
     assert given_back(knobs, of) == AMOUNT
