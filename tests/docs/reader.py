@@ -17,7 +17,7 @@ from tests.acceptance.running import Running
 from tests.docs.pages import ANSWERS, COMMANDS, ROOT, Block, Page
 from tests.docs.shown import Shown
 
-BLOCK_SECONDS_MAX: Final = 90
+BLOCK_SECONDS_MAX: Final = 180
 DEADLINE_SECONDS: Final = 2.0
 """How long the gateway may take; 20 in a deployment that nobody waits for."""
 SHOWN_API: Final = "http://127.0.0.1:8080"

@@ -20,8 +20,8 @@ from strongroom.local.process import die_with_parent
 
 SERVERS: Final = {"api": '"event": "api_ready"', "worker": '"event": "worker_ready"'}
 PORTS: Final = ("--port", "--metrics-port")
-READY_SECONDS_MAX: Final = 30.0
-STOP_SECONDS_MAX: Final = 30.0
+READY_SECONDS_MAX: Final = 90.0
+STOP_SECONDS_MAX: Final = 60.0
 LOOK_SECONDS: Final = 0.05
 
 

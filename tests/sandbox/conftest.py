@@ -19,7 +19,8 @@ SOURCE = Path(__file__).parents[2] / "src"
 SECRET_KEY = "sk_test_standInSecret0123456789"
 PUBLISHABLE_KEY = "pk_test_standInPublic0123456789"
 KNOB_TOKEN = "knob-token-of-the-tests"
-START_SECONDS_MAX = 20
+START_SECONDS_MAX = 60
+CONTROL_SECONDS_MAX = 60
 EXIT_REFUSED = 78
 
 
@@ -103,7 +104,7 @@ class RunningStripe:
         request = urllib.request.Request(
             self.url + path, data, {"X-Knob-Token": token}, method=method
         )
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=CONTROL_SECONDS_MAX) as answer:
             return json.load(answer)
 
     def knobs(self, *rules: dict[str, Any], **more: Any) -> Any:
@@ -126,7 +127,9 @@ class RunningStripe:
             self.url + path, None if data is None else data.encode(), names, method=method
         )
         try:
-            answer = urllib.request.build_opener(NoRedirect).open(request, timeout=10)
+            answer = urllib.request.build_opener(NoRedirect).open(
+                request, timeout=CONTROL_SECONDS_MAX
+            )
         except urllib.error.HTTPError as error:
             answer = error
         with answer:

@@ -276,7 +276,7 @@ def page(shop) -> Iterator[object]:
             executable_path="/usr/bin/chromium", args=["--no-sandbox"]
         )
         opened = browser.new_page()
-        opened.set_default_timeout(20_000)
+        opened.set_default_timeout(60_000)
         opened.goto(shop.url)
         opened.wait_for_selector("#said[data-ready=yes]", state="attached")
         yield opened

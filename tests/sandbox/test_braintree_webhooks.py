@@ -20,7 +20,7 @@ from tests.sandbox.braintree_server import (
 
 __all__ = ["gate", "own_braintree", "shared_braintree"]
 
-WAIT_SECONDS_MAX = 10.0
+WAIT_SECONDS_MAX = 60.0
 
 
 class Receiver(http.server.ThreadingHTTPServer):

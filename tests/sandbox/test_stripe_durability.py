@@ -214,7 +214,7 @@ class HeldDisk:
 
     def _wait(self, handle):
         self.begun.set()
-        assert self.opened.wait(10)
+        assert self.opened.wait(90)
         self._sync(handle)
 
 
@@ -225,7 +225,7 @@ async def test_no_answer_is_given_before_the_disk_has_it(tmp_path, monkeypatch, 
     key.write_text("sk_test_held_disk")
     keys = KeyFile(key, "sk_test_")
     settings = Settings("127.0.0.1", 0, tmp_path / "data", keys, b"knob-token-1")
-    server, http = StandIn(settings), stripe.AIOHTTPClient(timeout=10)
+    server, http = StandIn(settings), stripe.AIOHTTPClient(timeout=60)
     await server.start()
     client = stripe.StripeClient(
         "sk_test_held_disk", base_addresses={"api": server.url}, http_client=http
@@ -233,7 +233,7 @@ async def test_no_answer_is_given_before_the_disk_has_it(tmp_path, monkeypatch, 
     intents = client.v1.payment_intents
     try:
         written = asyncio.create_task(intents.create_async(pay(), {"idempotency_key": "a"}))
-        assert await asyncio.to_thread(disk.begun.wait, 5)
+        assert await asyncio.to_thread(disk.begun.wait, 60)
         unkeyed = asyncio.create_task(intents.list_async())
         await asyncio.sleep(0.1)
         # Not even a read may show what a crash could still take back.
@@ -254,7 +254,7 @@ async def test_an_answer_waits_for_the_disk_and_one_sync_serves_many(tmp_path, m
     assert list(book.replay()) == []
     book.append(b"{}")
     first = asyncio.create_task(book.durable())
-    assert await asyncio.to_thread(disk.begun.wait, 5)
+    assert await asyncio.to_thread(disk.begun.wait, 60)
     late = []
     for number in range(50):
         book.append(b'{"n":%d}' % number)

@@ -137,7 +137,7 @@ def test_faults_around_a_capture(stand_in, pay, fault, captured):
     intent = hold(stand_in, pay)
     match = {"operation": "payment_intents.capture", "first_n": 1}
     stand_in.knobs({"match": match, "fault": fault, "hold_seconds": 10})
-    client = stand_in.client(http_client=stripe.RequestsClient(timeout=0.5))
+    client = stand_in.client(http_client=stripe.RequestsClient(timeout=2.0))
     with pytest.raises(stripe.StripeError):
         client.v1.payment_intents.capture(intent.id)
     assert (

@@ -7,6 +7,8 @@ import time
 import pytest
 import stripe
 
+ARRIVED_SECONDS_MAX = 60
+
 
 def create(stand_in, parameters, key):
     return stand_in.client().v1.payment_intents.create(parameters, {"idempotency_key": key})
@@ -94,7 +96,7 @@ def test_keys_expire_after_a_day_of_the_servers_clock(stand_in, pay):
 
 def test_a_key_in_flight_is_a_conflict(stand_in, pay):
     stand_in.knobs(
-        {"match": {"metadata": {"order": "slow"}, "first_n": 1}, "fault": "delay", "delay_ms": 400}
+        {"match": {"metadata": {"order": "slow"}, "first_n": 1}, "fault": "delay", "delay_ms": 2000}
     )
     parameters, results = pay(metadata={"order": "slow"}), []
     worker = threading.Thread(
@@ -102,7 +104,10 @@ def test_a_key_in_flight_is_a_conflict(stand_in, pay):
     )
     worker.start()
     try:
-        time.sleep(0.15)
+        deadline = time.monotonic() + ARRIVED_SECONDS_MAX
+        while not stand_in.control("GET", "/_knobs")["rules"][0].get("hits"):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
         with pytest.raises(stripe.APIError) as refused:
             create(stand_in, parameters, "flight-1")
     finally:

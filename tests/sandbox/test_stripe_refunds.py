@@ -277,7 +277,7 @@ def test_faults_around_a_refund(stand_in, pay, fault, given_back):
     # The rule finds the refund by what it gives back.
     match = {"operation": "refunds.create", "metadata": order, "first_n": 1}
     stand_in.knobs({"match": match, "fault": fault, "hold_seconds": 10})
-    client = stand_in.client(http_client=stripe.RequestsClient(timeout=0.5))
+    client = stand_in.client(http_client=stripe.RequestsClient(timeout=2.0))
     asked = {"payment_intent": intent.id, "amount": 800}
     with pytest.raises(stripe.StripeError):
         client.v1.refunds.create(asked, {"idempotency_key": f"r-{intent.id}"})
