@@ -13,7 +13,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 
 from strongroom.local.ports import LOOPBACK, free_ports
 
-SPANS_SECONDS_MAX = 20
+SPANS_SECONDS_MAX = 60
 
 
 class Seen(Struct, frozen=True):
@@ -50,6 +50,15 @@ class Collector:
             self._came.notify_all()
         answer = ExportTraceServiceResponse().SerializeToString()
         return web.Response(body=answer, content_type="application/x-protobuf")
+
+    def without_ids(self) -> bytes:
+        """What came, without the random bytes of the ids, which hold any short word by chance."""
+        left = self.raw
+        for span in self.spans:
+            left = left.replace(span.trace_id.to_bytes(16, "big"), b"")
+            for one in (span.span_id, span.parent_id):
+                left = left.replace(one.to_bytes(8, "big"), b"")
+        return left
 
     async def until(self, trace_id: int, names: set[str]) -> list[Seen]:
         """The spans of a trace, once all of these names are among them."""

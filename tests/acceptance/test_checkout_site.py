@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 from collections import Counter
+from datetime import timedelta
 from typing import Any
 
 import asyncpg
@@ -18,6 +19,8 @@ from tests.acceptance.running import Running
 from tests.acceptance.visitor import Visitor, linked
 
 DECLINED = "pm_card_chargeDeclined"
+OF_ONE_HOUR_SECONDS = 20
+"""What has to happen in one hour of the clock does not begin so shortly before its end."""
 
 
 @pytest.fixture(autouse=True)
@@ -116,7 +119,8 @@ async def test_a_card_number_is_refused_unread(api: Api, running: Running) -> No
     assert answer.status == 422
     assert json.loads(answer.body)["code"] == "card_number_refused"
     assert (await visitor.attempt(1, "pm_4242424242424242")).status == 422
-    assert b"4242" not in answer.body
+    made_up = answer.headers["X-Request-Id"].encode()  # may have any digits in it
+    assert b"4242" not in answer.body.replace(made_up, b"")
     assert (await visitor.state())["number"] == 1
 
 
@@ -228,7 +232,10 @@ async def test_a_foreign_legal_entity_has_no_part_in_it(
 async def test_too_many_tries_from_one_address_wait(
     api: Api, running: Running, owner: asyncpg.Connection
 ) -> None:
-    """What took money is not counted; the limit holds over links."""
+    """What took money is not counted; the limit holds over links, for an hour of the clock."""
+    now = SystemClock().now()
+    left = (hour_of(now) + timedelta(hours=1) - now).total_seconds()
+    await asyncio.sleep(left + 1 if left < OF_ONE_HOUR_SECONDS else 0)
     _, paying = await linked(api, running)
     await paying.attempt(1)
     await paying.until("paid")
@@ -365,9 +372,10 @@ async def test_reports_are_counted_bounded_and_hold_no_address(
     assert await report("https://evil.example/other.js") == 204
     assert await report("https://4242424242424242.example/x", "made-up") == 204
     rows = await owner.fetch("SELECT directive, blocked, reports FROM checkout_reports")
-    assert {tuple(row) for row in rows} == {
-        ("script-src-elem", "https://evil.example", 2), ("other", "other", 1),
-    }  # fmt: skip
+    counted = Counter[tuple[str, str]]()
+    for row in rows:  # by day, of which there are two where midnight lies between
+        counted[row["directive"], row["blocked"]] += row["reports"]
+    assert counted == {("script-src-elem", "https://evil.example"): 2, ("other", "other"): 1}
     for body in (b"", b"{}", b"[" * 2000, b"x" * 9000):
         await visitor.send("POST", f"/reports/{payment}", body)
     await asyncio.gather(

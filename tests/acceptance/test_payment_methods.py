@@ -18,7 +18,7 @@ EQUALS_MANY = 8
 
 CONSENT = {
     "given_at": "2026-10-01T09:30:00Z", "text_version": "terms-2026-10",
-    "ip_address": "192.0.2.17", "user_agent": "Mozilla/5.0 (X11)",
+    "ip_address": "192.0.2.17", "user_agent": "Mozilla/5.0 (X11; Linux)",
 }  # fmt: skip
 
 

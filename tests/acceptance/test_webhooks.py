@@ -74,13 +74,13 @@ async def refused(account: Account, body: Any, header: Any = None) -> Refusal:
 
 async def test_a_genuine_one_is_stored_without_its_body(ours: Account) -> None:
     told = event(INTENT | {"description": "Ms Example, 4242 4242 4242 4242"})
-    digits = ("4242 4242", "42424242")
     assert await ours.send(told) == OK
     row = await ours.row(told["id"])
     assert row is not None
     assert (row["kind"], row["gateway_object_id"]) == (told["type"], "pi_1")
     assert len(row["body_digest"]) == 32
-    assert not [part for part in digits if part in str(tuple(row))]
+    for part in ("4242 4242", "42424242"):  # four digits alone stand in an id or a time by chance
+        assert part not in str(tuple(row))
     assert "Example" not in str(tuple(row))
 
 
@@ -257,7 +257,7 @@ async def test_secrets_change_without_a_gap(
             file.write_text(text)
         given = () if text is None else ("--file", str(file))
         running.command("secrets", how, name, "stripe_webhook_secret", *given)
-        async with asyncio.timeout(20):  # processes see it within five seconds
+        async with asyncio.timeout(60):  # processes see it within five seconds
             good = 0
             while good < 6:  # both API processes
                 good += 1

@@ -170,7 +170,8 @@ class Wallets:
             more = {"hold_seconds": HOLD_SECONDS}
         if fault == "delay":
             more = {"delay_ms": DELAY_MILLISECONDS}
-        self.patience = DEADLINE_SECONDS if more else PATIENCE_SECONDS
+        withheld = fault.startswith("withhold")
+        self.patience = DEADLINE_SECONDS if withheld else PATIENCE_SECONDS
         self.rig.server.knobs({"match": match, "fault": fault, **more})
 
     def held(self, owner: str, saving: Saving) -> list[str]:
