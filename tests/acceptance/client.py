@@ -13,7 +13,7 @@ from multidict import CIMultiDictProxy
 from tests.acceptance import contract
 
 ENDS = ("succeeded", "failed", "canceled")
-SETTLE_SECONDS_MAX = 30.0
+SETTLE_SECONDS_MAX = 60.0
 LOOK_SECONDS = 0.02
 GONE = object()
 """As a value of `order`: leave the field out."""

@@ -21,7 +21,7 @@ from tests.acceptance.hooks import Account
 from tests.acceptance.running import Running, up
 from tests.acceptance.tills import ACCOUNT, BraintreeTill, StripeTill, Till, account_at
 
-CLIENT_SECONDS_MAX = 60
+CLIENT_SECONDS_MAX = 120
 
 
 class Merchant(Struct, frozen=True):

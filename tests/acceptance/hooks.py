@@ -13,13 +13,17 @@ from msgspec import Struct
 from stripe import WebhookSignature
 
 from strongroom.ids import from_text
-from tests.acceptance.client import until
+from tests.acceptance.client import SETTLE_SECONDS_MAX, until
 from tests.acceptance.running import Running
 
 ROW = "SELECT * FROM webhook_events WHERE gateway_event_id = $1"
 ATTEMPT = "SELECT * FROM attempts WHERE payment_id = $1 ORDER BY attempt_no DESC LIMIT 1"
 EVENTS_OF_ALARM = "SELECT * FROM events WHERE payment_id = $1 ORDER BY version"
 LATER = "UPDATE jobs SET run_at = run_at + interval '1 hour' WHERE payment_id = $1 AND NOT held"
+LISTS_LATER = (
+    "UPDATE settlement_looks SET run_at = run_at + interval '1 hour' "
+    "WHERE noun = $1 AND gateway_object_id = ''"
+)
 
 
 def fresh_event_id() -> str:
@@ -89,7 +93,7 @@ class Account(Struct, frozen=True):
 
     async def ended(self, event_id: str) -> asyncpg.Record:
         """Its row once a worker has been at it."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(SETTLE_SECONDS_MAX):
             while True:
                 row = await self.row(event_id)
                 if row is not None and row["state"] != "received":
@@ -116,7 +120,15 @@ async def stop_polling(owner: asyncpg.Connection, payment_id: str) -> None:
     async def put_off() -> bool:
         return await owner.execute(LATER, from_text("pay", payment_id)) == "UPDATE 1"
 
-    await until(put_off, 10)
+    await until(put_off)
+
+
+async def stop_lists(owner: asyncpg.Connection, noun: str) -> None:
+    """From now on nobody goes through the gateways' lists of these, unless he is told to.
+
+    Else it may be their turn in the very moment in which a test shows that nobody knows yet.
+    """
+    assert await owner.execute(LISTS_LATER, noun) != "UPDATE 0"
 
 
 async def assert_standing(

@@ -25,7 +25,7 @@ from strongroom.vault.opening import open_vault
 from tests.acceptance.client import order, until
 from tests.acceptance.running import Running
 
-LOOKED_FOR_SECONDS_MAX = 5
+LOOKED_FOR_SECONDS_MAX = 30
 
 Header = tuple[bytes, bytes]
 

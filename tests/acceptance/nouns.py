@@ -10,7 +10,7 @@ from strongroom.ids import from_text
 from tests.acceptance.client import Answer, order
 from tests.acceptance.good_requests import World
 
-LOOKED_AT_SECONDS: Final = 2.0
+LOOKED_AT_SECONDS: Final = 4.0
 """In which what the gateway tells of a card that was just saved has been followed up."""
 
 

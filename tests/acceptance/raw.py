@@ -10,7 +10,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from tests.acceptance.client import Answer
 
 PIECE_BYTES = 32 * 1024
-SOCKET_SECONDS_MAX = 10
+SOCKET_SECONDS_MAX = 60
 
 
 async def send_raw(

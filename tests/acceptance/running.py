@@ -22,9 +22,9 @@ from strongroom.local.probes import answers_ok
 from strongroom.local.process import spawn
 
 SOURCE = Path(__file__).parents[2] / "src"
-READY_SECONDS_MAX = 60
-STOP_SECONDS_MAX = 45
-COMMAND_SECONDS_MAX = 30
+READY_SECONDS_MAX = 120
+STOP_SECONDS_MAX = 60
+COMMAND_SECONDS_MAX = 90
 LOOK_SECONDS = 0.02
 
 

@@ -17,7 +17,7 @@ from tests.acceptance.frames import LossyProxy
 from tests.acceptance.inside import Inside, inside
 from tests.acceptance.running import Running, through
 
-READY_SECONDS_MAX = 10
+READY_SECONDS_MAX = 30
 RERUN_SECONDS = 0.2
 NOWHERE = "postgresql://strongroom:x@127.0.0.1:9/strongroom"
 

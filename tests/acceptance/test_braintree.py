@@ -170,7 +170,7 @@ async def test_another_amount_freezes_the_payment(shop: Shop, name: str) -> None
 
 async def test_an_unknown_outcome_is_called_so_until_it_is_known(shop: Shop) -> None:
     shop.server.knobs({"fault": "error_500_after", "match": {"operation": "transactions.*"}})
-    made = await shop.api.pay(bought(), wait=5)
+    made = await shop.api.pay(bought(), wait=20)
     assert made.json["status"] == "outcome_unknown"
     refused = await shop.api.cancel(made.id)
     assert (refused.status, refused.code) == (409, "outcome_not_known")

@@ -235,7 +235,7 @@ class TestAtOnce:
         await stripe.knobs(
             {
                 "fault": "delay",
-                "delay_ms": DELAY_MS,
+                "delay_ms": 6 * DELAY_MS,  # it is under way for longer than it takes to ask
                 "match": {"operation": "payment_intents.capture"},
             }
         )

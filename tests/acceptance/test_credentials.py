@@ -81,8 +81,11 @@ async def test_a_revoked_key_is_refused_within_five_seconds(
     key_id = token.removeprefix("sr_dev_")[:30]
     await asyncio.to_thread(running.command, "keys", "revoke", key_id)
     revoked = time.monotonic()
-    while (await doomed.get("/v1/payments")).status == 200:
-        assert time.monotonic() - revoked < REVOCATION_SECONDS_MAX
+    while True:
+        asked = time.monotonic()
+        if (await doomed.get("/v1/payments")).status != 200:
+            break
+        assert asked - revoked < REVOCATION_SECONDS_MAX
         await asyncio.sleep(LOOK_SECONDS)
     assert_unauthenticated(await doomed.get("/v1/payments"))
     assert_unauthenticated(await doomed.pay(order()))

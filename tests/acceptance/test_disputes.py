@@ -11,7 +11,7 @@ from strongroom.ids import from_text
 from strongroom.payments.rows import digest_in_format, payment_of
 from strongroom.payments.states import ROW_FORMAT
 from tests.acceptance.client import Api, StandIn, order, until
-from tests.acceptance.hooks import ROW
+from tests.acceptance.hooks import ROW, stop_lists
 from tests.acceptance.running import Running
 from tests.acceptance.tills import BraintreeTill, Till
 
@@ -155,6 +155,7 @@ async def test_a_lost_webhook_loses_nothing(
     api: Api, till: Till, owner: asyncpg.Connection
 ) -> None:
     await till.quiet()
+    await stop_lists(owner, "disputes")
     payment = await till.paid(api)
     await till.dispute(payment)
     await asyncio.sleep(1)
@@ -242,7 +243,7 @@ async def stands(owner: asyncpg.Connection, event_id: str, state: str, reason: s
         row = await owner.fetchrow(ROW, event_id)
         return row is not None and (row["state"], row["reason"]) == (state, reason)
 
-    await until(has_ended, 20)
+    await until(has_ended)
 
 
 async def parked(owner: asyncpg.Connection, event_id: str, reason: str) -> None:
@@ -260,6 +261,7 @@ async def test_a_webhook_of_one_account_names_the_dispute_of_another(
     ours."""
     till = other_merchants_till
     await till.quiet()
+    await stop_lists(owner, "disputes")
     payment = await till.paid(other_api)
     before = await other_api.payment(payment)
     dispute = await till.dispute(payment)

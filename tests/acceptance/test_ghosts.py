@@ -11,9 +11,10 @@ from strongroom.clock import SystemClock, microseconds_since_epoch
 from strongroom.ids import from_text, new_id, to_text
 from tests.acceptance.client import Api, until
 from tests.acceptance.hooks import EVENTS_OF_ALARM, stop_polling
-from tests.acceptance.running import Running, environment, program
+from tests.acceptance.running import COMMAND_SECONDS_MAX, Running, environment, program
 from tests.acceptance.tills import BraintreeTill, Till, braintree_order
 
+DONE_SECONDS_MAX = 120
 DUE = """
 UPDATE sweeps SET run_at = now(), since = now() - interval '1 hour', until = now(), cursor = NULL
 WHERE gateway_account_id = $1 AND sweep = 'charges' AND run_at > now()
@@ -35,8 +36,8 @@ async def swept(owner: asyncpg.Connection, account: str) -> None:
     async def done() -> bool:
         return bool(await owner.fetchval(DONE, name))
 
-    await until(due, 30)
-    await until(done, 60)
+    await until(due)
+    await until(done, DONE_SECONDS_MAX)
 
 
 def shown(running: Running) -> dict[str, dict[str, Any]]:
@@ -134,7 +135,7 @@ async def test_braintree_has_no_list_of_events_to_replay(
         subprocess.run,
         [*program("webhooks", "replay", "--account", at_braintree.account, "--since", "1h"),
          "--home", str(running.home)],
-        env=environment(), capture_output=True, text=True, timeout=30, check=False,
+        env=environment(), capture_output=True, text=True, timeout=COMMAND_SECONDS_MAX, check=False,
     )  # fmt: skip
     assert refused.returncode != 0
     assert "no list of its events" in refused.stderr

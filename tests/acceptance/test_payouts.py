@@ -9,7 +9,7 @@ import asyncpg
 
 from strongroom.local.children import MERCHANT_ACCOUNTS
 from tests.acceptance.client import Api, StandIn, order, until
-from tests.acceptance.hooks import Account, Refusal, event
+from tests.acceptance.hooks import Account, Refusal, event, stop_lists
 from tests.acceptance.running import Running
 from tests.acceptance.test_disputes import parked
 from tests.acceptance.test_webhooks import account_id, ours  # noqa: F401
@@ -36,6 +36,20 @@ async def detail(api: Api, payout: dict[str, Any]) -> dict[str, Any]:
 
     await until(is_itemised)
     return shown
+
+
+async def payouts_at_rest(api: Api) -> list[dict[str, Any]]:
+    """All payouts, once what was told of them before changes them no more."""
+    found: list[dict[str, Any]] = []
+
+    async def stand_still() -> bool:
+        before = list(found)
+        found[:] = (await api.get("/v1/payouts", limit=100)).json["data"]
+        await asyncio.sleep(1)
+        return found == before
+
+    await until(stand_still)
+    return found
 
 
 async def foreign_charge(running: Running, session: aiohttp.ClientSession, currency: str) -> None:
@@ -108,6 +122,7 @@ async def test_a_lost_webhook_loses_no_payout(
     owner: asyncpg.Connection,
     quiet: Any,  # noqa: F811
 ) -> None:
+    await stop_lists(owner, "payouts")
     await paid(api, "CZK", 20_000)
     made = await stripe.pay_out("czk")
     await asyncio.sleep(1)
@@ -130,7 +145,7 @@ async def test_what_is_not_there_is_parked(
         row = await ours.row(told["id"])
         return row is not None and (row["state"], row["reason"]) == ("parked", "other_object")
 
-    await until(is_parked, 20)
+    await until(is_parked)
     assert await owner.fetchval("SELECT count(*) FROM alarms WHERE subject = $1", told["id"]) == 1
 
 
@@ -208,6 +223,7 @@ async def test_a_lost_webhook_loses_no_disbursement(
 ) -> None:
     till, account = at_braintree, MERCHANT_ACCOUNTS["JPY"]
     await till.quiet()
+    await stop_lists(owner, "payouts")
     await till.settled(await till.paid(api, 1_500, "JPY"))
     await till.control("POST", "/_disbursements", {"merchant_account": account})
     name = f"{account}@{datetime.now(UTC):%Y-%m-%d}"
@@ -222,7 +238,8 @@ async def test_a_disbursement_of_an_account_that_is_not_ours_changes_nothing(
     api: Api, at_braintree: BraintreeTill, owner: asyncpg.Connection
 ) -> None:
     await at_braintree.quiet()
-    before = (await api.get("/v1/payouts", limit=100)).json["data"]
+    await stop_lists(owner, "payouts")
+    before = await payouts_at_rest(api)
     named = [
         await sent(at_braintree, "account_of_somebody"),
         await sent(at_braintree, MERCHANT_ACCOUNTS["ISK"], "2024-02-29"),  # nothing on that day

@@ -172,14 +172,26 @@ async def test_every_metric_that_is_watched_is_told_by_the_deployment(
         pytest.fail(f"watched and not told: {sorted(missing)}")
 
 
-async def test_what_happens_to_a_payment_is_counted(running, session, api):
+async def test_what_happens_to_a_payment_is_counted(running, session, api, owner):
     def authorizations(text: str, **labels: str) -> float:
         return value(text, "strongroom_authorizations_total", gateway="stripe", **labels)
 
+    async def nothing_is_due() -> bool:  # of what other tests have left under way
+        return not await owner.fetchval(
+            "SELECT count(*) FROM jobs WHERE held OR run_at <= now() + interval '1 second'"
+        )
+
+    async def declined_too() -> bool:  # it is counted after the commit
+        text = await scrape(session, running, "worker")
+        asked = {"decline": "insufficient_funds"}
+        return authorizations(text, **asked) > authorizations(before, **asked)
+
+    await until(nothing_is_due)
     before = await scrape(session, running, "worker")
     await api.until((await api.pay(order())).id, "succeeded")
     declined = "pm_card_chargeDeclinedInsufficientFunds"
     await api.until((await api.pay(order(declined))).id, "failed")
+    await until(declined_too)
     after = await scrape(session, running, "worker")
     for labels in ({"result": "approved"}, {"decline": "insufficient_funds"}):
         assert authorizations(after, **labels) - authorizations(before, **labels) == 1
@@ -192,8 +204,12 @@ async def test_a_refusal_is_counted_by_its_code(running, session, api):
         texts = "\n".join([await scrape(session, running, name) for name in api_names(running)])
         return value(texts, "strongroom_refusals_total", code="payment_not_found")
 
+    async def one_more() -> bool:
+        return await refusals() > before
+
     before = await refusals()
     await api.get("/v1/payments/pay_x")
+    await until(one_more)
     assert await refusals() == before + 1
 
 
@@ -230,11 +246,18 @@ async def test_the_way_of_a_payment_leaves_lines_for_batches_and_none_for_reques
     before = {name: len(running.log_texts()[name]) for name in names}
     paid = await asyncio.gather(*(api.pay(order(token=None)) for _ in range(40)))
     assert {answer.status for answer in paid} == {201}
-    texts = running.log_texts()
-    new = [json.loads(x) for name in names for x in texts[name][before[name] :].splitlines()]
-    written = [line for line in new if line["event"] == "batch_written"]
+    written: list[dict[str, object]] = []
+
+    async def all_told() -> bool:  # the line of a batch may come after its answers
+        texts = running.log_texts()
+        new = [x for name in names for x in texts[name][before[name] :].splitlines(keepends=True)]
+        lines = [json.loads(x) for x in new if x.endswith("\n")]
+        written[:] = [line for line in lines if line["event"] == "batch_written"]
+        accepted = [line for line in written if line["batch"] == "accept"]
+        return sum(int(str(line["items"])) for line in accepted) >= 40
+
+    await until(all_told)
     assert 1 <= len(written) < 40
-    assert sum(int(str(line["items"])) for line in written if line["batch"] == "accept") >= 40
 
 
 async def test_no_log_says_what_a_request_said(running, api):
