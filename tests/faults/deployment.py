@@ -157,8 +157,8 @@ class Deployment:
         """Run one `strongroom` command to its end."""
         argv = [sys.executable, "-m", "strongroom", *words, "--home", str(self.home)]
         done = subprocess.run(
-            argv, capture_output=True, text=True, timeout=COMMAND_SECONDS_MAX, check=False, cwd=self.base,
-            env=child_environment() | {"PYTHONPATH": str(SOURCE)},
+            argv, capture_output=True, text=True, timeout=COMMAND_SECONDS_MAX, check=False,
+            cwd=self.base, env=child_environment() | {"PYTHONPATH": str(SOURCE)},
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         return done.stdout

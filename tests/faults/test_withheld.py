@@ -20,7 +20,7 @@ FEW = 20
 CAPTURES = 8
 """Fewer than open the line of captures, which would then rest and leave some unsent."""
 WAIT_SECONDS_MAX = 60
-END_SECONDS_MAX = 120
+ENDED_MAX = 120
 
 
 async def test_answers_withheld_after_the_charge(deploy: MakeDeployment) -> None:
@@ -43,7 +43,9 @@ async def test_answers_withheld_after_the_charge(deploy: MakeDeployment) -> None
     assert {tuple(row) for row in attempts} == {(1, "unknown")}
 
     await deployment.clear_knobs()
-    print(f"all ended {await until_ended(deployment, END_SECONDS_MAX):.1f} s after the knob was turned off")
+    print(
+        f"all ended {await until_ended(deployment, ENDED_MAX):.1f} s after the knob was turned off"
+    )
     judged = await judge(deployment, shoppers.accepted)
     assert (judged.statuses, judged.charges) == ({"succeeded": PAYMENTS}, PAYMENTS)
     assert judged.attempts_most == 1
@@ -63,7 +65,9 @@ async def test_confirm_withheld_before_it_acts(deploy: MakeDeployment) -> None:
     assert await deployment.charges() == []
 
     await deployment.clear_knobs()
-    print(f"all ended {await until_ended(deployment, END_SECONDS_MAX):.1f} s after the knob was turned off")
+    print(
+        f"all ended {await until_ended(deployment, ENDED_MAX):.1f} s after the knob was turned off"
+    )
     judged = await judge(deployment, shoppers.accepted)
     assert (judged.statuses, judged.charges) == ({"succeeded": PAYMENTS}, PAYMENTS)
 
@@ -73,7 +77,7 @@ async def test_a_refund_whose_answer_is_withheld(deploy: MakeDeployment) -> None
     deployment = deploy()
     shoppers, cashiers = Shoppers(deployment), Cashiers(deployment)
     await shoppers.send_all(orders_of("paid", FEW))
-    await until_ended(deployment, END_SECONDS_MAX)
+    await until_ended(deployment, ENDED_MAX)
     await deployment.set_knobs(
         {"fault": "withhold_after", "match": {"operation": "refunds.create"}},
         {"fault": "withhold_before", "match": {"operation": "refunds.list"}},
@@ -89,13 +93,13 @@ async def test_a_refund_whose_answer_is_withheld(deploy: MakeDeployment) -> None
         assert await stand_as(deployment, "outcome_unknown") == FEW
         assert len(await deployment.refunds_there()) == FEW
         await deployment.clear_knobs()
-        print(f"all known after {await until_none_is_open(deployment, END_SECONDS_MAX):.1f} s")
+        print(f"all known after {await until_none_is_open(deployment, ENDED_MAX):.1f} s")
         assert await judge_refunds(deployment, cashiers.refunds) == FEW
         assert await stand_as(deployment, "succeeded") == FEW
         for payment_id in shoppers.accepted.values():
             assert await cashiers.refund(session, payment_id, 600, 3) == 409
             assert await cashiers.refund(session, payment_id, 400, 4) in (200, 201, 202)
-    await until_none_is_open(deployment, END_SECONDS_MAX)
+    await until_none_is_open(deployment, ENDED_MAX)
     await judge_refunds(deployment, cashiers.refunds)
 
 
@@ -104,7 +108,7 @@ async def test_a_refund_that_is_withheld_before_it_acts(deploy: MakeDeployment) 
     deployment = deploy()
     shoppers, cashiers = Shoppers(deployment), Cashiers(deployment)
     await shoppers.send_all(orders_of("paid", FEW))
-    await until_ended(deployment, END_SECONDS_MAX)
+    await until_ended(deployment, ENDED_MAX)
     await deployment.set_knobs(
         {"fault": "withhold_before", "match": {"operation": "refunds.*"}},
     )
@@ -114,7 +118,7 @@ async def test_a_refund_that_is_withheld_before_it_acts(deploy: MakeDeployment) 
     await until_refunds(deployment, "outcome_unknown")
     assert await deployment.refunds_there() == []
     await deployment.clear_knobs()
-    print(f"all known after {await until_none_is_open(deployment, END_SECONDS_MAX):.1f} s")
+    print(f"all known after {await until_none_is_open(deployment, ENDED_MAX):.1f} s")
     assert await judge_refunds(deployment, cashiers.refunds) == FEW
     assert await stand_as(deployment, "succeeded") == FEW
 
@@ -139,7 +143,9 @@ async def test_a_capture_whose_answer_is_withheld(deploy: MakeDeployment, fault:
     await asyncio.sleep(3)
     assert await statuses(deployment) == {"outcome_unknown": CAPTURES}
     await deployment.clear_knobs()
-    print(f"all ended {await until_ended(deployment, END_SECONDS_MAX):.1f} s after the knob was turned off")
+    print(
+        f"all ended {await until_ended(deployment, ENDED_MAX):.1f} s after the knob was turned off"
+    )
     judged = await judge(deployment, shoppers.accepted)
     assert judged.statuses == {"succeeded": CAPTURES}
     assert {charge["captured"] for charge in await deployment.charges()} == {700}
