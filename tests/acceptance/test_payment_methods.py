@@ -285,10 +285,7 @@ async def test_of_an_erased_customer_no_card_is_shown_and_none_is_saved(
         running.command, "vault", "subjects", "destroy", ada, "--yes", "--entity",
         running.legal_entity,
     )  # fmt: skip
-    shown = await method(api, saved.id)
-    # A look that a webhook asked for may find it out, and let the card go, before we do.
-    assert shown["status"] in ("ready", "detaching", "detached")
-    assert shown["card"] is None
+    assert (await method(api, saved.id))["card"] is None
     assert (await save(api, ada)).code == "customer_erased"
     gone = await api.post(f"/v1/payment_methods/{saved.id}/detach", {})
     assert gone.status == 200
