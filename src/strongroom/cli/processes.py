@@ -32,6 +32,13 @@ def run_worker(options: argparse.Namespace) -> int:
     return _run(options, lambda home: run_worker(home, metrics_port=options.metrics_port))
 
 
+def run_signer(options: argparse.Namespace) -> int:
+    """Runs the signer of the logs."""
+    from strongroom.cli.signer import run_signer
+
+    return _run(options, run_signer)
+
+
 def _run(options: argparse.Namespace, process: Process) -> int:
     import uvloop
 

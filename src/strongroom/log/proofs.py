@@ -1,0 +1,85 @@
+"""A proof in one file: all that a log says of one subject, to be checked without our database.
+
+Each entry has its own proof in the form of C2SP's tlog-proof, so other people's tools can read it.
+"""
+
+from base64 import b64decode, b64encode
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from strongroom.log.entries import Entry, EntryMalformed
+from strongroom.log.notes import Checkpoint, NoteVerifier
+from strongroom.log.tiles import TileFolder
+from strongroom.log.verifying import LogRefused, prove, verify_proof
+
+FORMAT: Final = "strongroom/proof/1"
+FILE_BYTES_MAX: Final = 64 * 1024 * 1024
+ENTRIES_MAX: Final = 10_000
+
+
+class ProvenEntry(Struct, frozen=True):
+    """An entry in base64, and the text of its proof."""
+
+    entry: str
+    proof: str
+
+
+class ProofFile(Struct, frozen=True, forbid_unknown_fields=True):
+    """What the file holds; `id` is the subject's, as callers know it."""
+
+    format: str
+    id: str
+    entries: list[ProvenEntry]
+
+
+class Proven(Struct, frozen=True):
+    """What a proof shows: the subject's events, in order, and the log that they are in."""
+
+    id: str
+    entries: list[Entry]
+    checkpoint: Checkpoint
+
+
+def make_proof(
+    identifier: str,
+    folder: TileFolder,
+    entries: Sequence[tuple[int, bytes]],
+    verifier: NoteVerifier,
+) -> bytes:
+    """The file for these entries, each with its index. Raises LogRefused, also for one to come."""
+    proven = [
+        ProvenEntry(b64encode(content).decode(), prove(folder, index, verifier).decode())
+        for index, content in entries
+    ]
+    made = ProofFile(FORMAT, identifier, proven)
+    return msgspec.json.format(msgspec.json.encode(made)) + b"\n"
+
+
+def check_proof(content: bytes, verifier: NoteVerifier) -> Proven:
+    """What the file proves. Raises LogRefused.
+
+    The entries must be of one subject, its versions from the first on without a gap; whether there
+    are later ones, only who has the log can say.
+    """
+    try:
+        file = msgspec.json.decode(content, type=ProofFile)
+    except (msgspec.MsgspecError, RecursionError):
+        raise LogRefused("The file is no proof of this format.") from None
+    if file.format != FORMAT or not 0 < len(file.entries) <= ENTRIES_MAX:
+        raise LogRefused("The file is no proof of this format.")
+    entries: list[Entry] = []
+    checkpoints: list[Checkpoint] = []
+    for number, proven in enumerate(file.entries, 1):
+        try:
+            bytes_of_entry = b64decode(proven.entry, validate=True)
+            entry = Entry.read(bytes_of_entry)
+        except (ValueError, EntryMalformed):
+            raise LogRefused(f"Entry {number} of the proof is malformed.") from None
+        checkpoints.append(verify_proof(proven.proof.encode(), bytes_of_entry, verifier))
+        if entry.version != number or entry.subject_id != (entries or [entry])[0].subject_id:
+            raise LogRefused(f"Entry {number} of the proof is not version {number} of its subject.")
+        entries.append(entry)
+    return Proven(file.id, entries, checkpoints[-1])
