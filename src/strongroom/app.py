@@ -58,6 +58,7 @@ from strongroom.http.traffic import Traffic
 from strongroom.http.waiting import Waiting
 from strongroom.http.webhooks import WebhookOperations, hooks_over
 from strongroom.ids import BUCKETS
+from strongroom.log.sequencing import Sequencer
 from strongroom.payments.accept import Acceptor
 from strongroom.payments.commands import Commander
 from strongroom.payments.reads import read_payments, read_refunds
@@ -368,7 +369,8 @@ async def run_worker(
     running = asyncio.create_task(run_all(workers))
     followers.start()
     keepers = Retention(pool, clock, buckets), Keeper(pool, clock, buckets)
-    others = (*keepers, desk, saver, *errands, rests)
+    sequencer = Sequencer(home.secret("database_sequencer_url"), clock)
+    others = (*keepers, desk, saver, *errands, rests, sequencer)
     beside = [asyncio.create_task(other.run()) for other in others]
     log.info("worker_ready", mode=settings.mode)
     await asyncio.wait(

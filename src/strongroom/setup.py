@@ -2,7 +2,7 @@
 
 import hashlib
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -17,7 +17,8 @@ from strongroom.config import ConfigurationError, Home, Mode
 from strongroom.database import SEARCH_PATH, Connection, begin
 from strongroom.gateways.secret_files import move_secret_files
 from strongroom.ids import to_text
-from strongroom.migrations import GROUP_ROLES, KEYS, Tell, migrate, pending
+from strongroom.log.indexing import index_events
+from strongroom.migrations import GROUP_ROLES, KEYS, LOG_ROLES, Tell, migrate, pending
 from strongroom.migrations.partitions import extend_events
 from strongroom.payments import resealing
 from strongroom.payments.texts import SQL as TEXTS_SQL
@@ -62,15 +63,14 @@ async def initialise(
         now = SystemClock().now()
         applied = await migrate(connection, now)
         await extend_events(connection, now)
+        await index_events(connection)
         await connection.execute(ACCESS_SQL["add_deployment"], mode, log_origin, now)
         row = await connection.fetchrow(ACCESS_SQL["deployment"])
         if row is None or row["mode"] != mode:
             raise ConfigurationError(
                 "this database was initialised for another mode, and stays in it."
             )
-        for role in GROUP_ROLES:
-            name = role.removeprefix("strongroom_")
-            await _make_login(connection, home, owner_url, role, f"database_{name}_url")
+        await _make_logins(connection, home, owner_url, (*GROUP_ROLES, *LOG_ROLES))
     finally:
         await connection.close()
     home.write_secret("database_owner_url", owner_url)
@@ -262,6 +262,8 @@ async def upgrade(home: Home, *, finish: bool, tell: Tell) -> list[str]:
             connection, now, finish=finish, tell=tell, before_finishing=fill_vault
         )
         tell(f"partitions of the events reach to {await extend_events(connection, now, tell)}")
+        await index_events(connection, tell)
+        await _make_logins(connection, home, home.secret("database_owner_url"), LOG_ROLES)
     return applied + of_keys
 
 
@@ -337,6 +339,15 @@ async def _is_there(url: str) -> bool:
         return False
     await connection.close()
     return True
+
+
+async def _make_logins(
+    connection: Connection, home: Home, owner_url: str, groups: Iterable[str]
+) -> None:
+    """To the payments, one of each group."""
+    for group in groups:
+        name = f"database_{group.removeprefix('strongroom_')}_url"
+        await _make_login(connection, home, owner_url, group, name)
 
 
 async def _make_login(

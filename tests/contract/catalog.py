@@ -2,7 +2,9 @@
 
 from typing import Final
 
-PROCESS_ROLES: Final = ("strongroom_api", "strongroom_worker")
+PROCESS_ROLES: Final = (
+    "strongroom_api", "strongroom_worker", "strongroom_sequencer", "strongroom_signer",
+)  # fmt: skip
 OURS: Final = "('strongroom', 'directory')"
 
 WRONG: Final = {
@@ -51,20 +53,24 @@ WRONG: Final = {
         JOIN pg_namespace n ON n.oid = t.relnamespace
         CROSS JOIN pg_roles r
         WHERE n.nspname = 'strongroom' AND t.relispartition AND t.relkind = 'r'
-          AND r.rolname IN ('strongroom_api', 'strongroom_worker')
+          AND r.rolname IN ('strongroom_api', 'strongroom_worker',
+          'strongroom_sequencer', 'strongroom_signer')
           AND has_table_privilege(r.oid, t.oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE')""",
     "a role with more power than a process needs": """
         SELECT rolname::text FROM pg_roles
-        WHERE rolname IN ('strongroom_api', 'strongroom_worker')
+        WHERE rolname IN ('strongroom_api', 'strongroom_worker',
+          'strongroom_sequencer', 'strongroom_signer')
           AND (rolsuper OR rolbypassrls OR rolcreaterole OR rolcreatedb OR rolreplication
             OR rolcanlogin)""",
     "a process role that is a member of another": """
         SELECT m.roleid::regrole || ' of ' || m.member::regrole FROM pg_auth_members m
-        WHERE m.member::regrole::text IN ('strongroom_api', 'strongroom_worker')""",
+        WHERE m.member::regrole::text IN ('strongroom_api', 'strongroom_worker',
+          'strongroom_sequencer', 'strongroom_signer')""",
     "something that a process role owns": """
         SELECT d.classid::regclass || ' ' || d.objid FROM pg_shdepend d
         WHERE d.refclassid = 'pg_authid'::regclass AND d.deptype = 'o'
-          AND d.refobjid::regrole::text IN ('strongroom_api', 'strongroom_worker')""",
+          AND d.refobjid::regrole::text IN ('strongroom_api', 'strongroom_worker',
+          'strongroom_sequencer', 'strongroom_signer')""",
     "a right of everybody": f"""
         SELECT t.oid::regclass || ' ' || x.privilege_type FROM pg_class t
         JOIN pg_namespace n ON n.oid = t.relnamespace, aclexplode(t.relacl) x
@@ -76,7 +82,8 @@ WRONG: Final = {
     "a schema in which a process may create": f"""
         SELECT n.nspname || ' by ' || r.rolname FROM pg_namespace n CROSS JOIN pg_roles r
         WHERE (n.nspname IN {OURS} OR n.nspname = 'public')
-          AND r.rolname IN ('strongroom_api', 'strongroom_worker')
+          AND r.rolname IN ('strongroom_api', 'strongroom_worker',
+          'strongroom_sequencer', 'strongroom_signer')
           AND has_schema_privilege(r.oid, n.oid, 'CREATE')""",
     "an index over what changes in a payment": """
         SELECT i.indexrelid::regclass || ': ' || a.attname FROM pg_index i

@@ -4,7 +4,7 @@ from typing import Final
 
 KEPT_FROM_WORKERS = (
     "api_keys", "texts", "customers", "customer_events", "customer_keys", "checkout_links",
-    "checkout_limits", "checkout_reports",
+    "checkout_limits", "checkout_reports", "log_entries", "log_heads", "log_checkpoints",
 )  # fmt: skip
 """Tables that a worker has no right to."""
 
@@ -47,6 +47,19 @@ ON_TABLES: Final = {
     ("strongroom_worker", "strongroom.client_tokens"): "SELECT",
     ("strongroom_api", "strongroom.publishable_keys"): "SELECT",
     ("strongroom_worker", "strongroom.publishable_keys"): "SELECT",
+    ("strongroom_api", "strongroom.log_entries"): "SELECT",
+    ("strongroom_api", "strongroom.log_checkpoints"): "SELECT",
+    ("strongroom_api", "strongroom.log_heads"): "SELECT",
+    ("strongroom_sequencer", "directory.deployment"): "SELECT",
+    ("strongroom_sequencer", "directory.log_cursor"): "SELECT UPDATE",
+    ("strongroom_sequencer", "strongroom.events"): "SELECT",
+    ("strongroom_sequencer", "strongroom.customer_events"): "SELECT",
+    ("strongroom_sequencer", "strongroom.log_entries"): "INSERT",
+    ("strongroom_sequencer", "strongroom.log_heads"): "INSERT SELECT UPDATE",
+    ("strongroom_signer", "directory.deployment"): "SELECT",
+    ("strongroom_signer", "strongroom.log_entries"): "SELECT",
+    ("strongroom_signer", "strongroom.log_heads"): "SELECT",
+    ("strongroom_signer", "strongroom.log_checkpoints"): "INSERT SELECT UPDATE",
     ("strongroom_api", "strongroom.events"): "INSERT SELECT",
     ("strongroom_api", "strongroom.gateway_accounts"): "SELECT",
     ("strongroom_api", "strongroom.idempotency_keys"): "INSERT SELECT",

@@ -1,9 +1,9 @@
 """What a statement may say, checked on its text."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from strongroom.database import statements
 
@@ -41,14 +41,27 @@ ENTITY_TABLES: Final = (
     "adopted_customers",
     "account_rests", "consents", "payment_savings",
     "checkout_links", "checkout_limits", "checkout_reports",
-    "client_tokens", "card_looks",
+    "client_tokens", "card_looks", "log_entries", "log_heads", "log_checkpoints",
     "tax_calculations", "payment_taxes", "tax_transactions", "tax_jobs",
 )  # fmt: skip
+
+POLICIES_OF_THE_LOG: Final = {
+    "events.of_sequencer", "customer_events.of_sequencer", "log_entries.of_sequencer",
+    "log_heads.of_sequencer", "log_entries.of_signer", "log_heads.of_signer",
+    "log_checkpoints.of_signer",
+}  # fmt: skip
+"""The two roles of the log see the logs of all legal entities, and nothing else."""
 
 KEYS_TABLES: Final = ("entity_keys", "subject_keys", "tombstones")
 """Those of the database of the keys."""
 OF_KEYS: Final = ("vault/keys.sql", "vault/subjects.sql")
 """The files whose statements go to the database of the keys, all others to the payments'."""
+
+
+def without_those_of_the_log(policies: Sequence[Any]) -> list[Any]:
+    """The other policies; those of the log's two roles must all be there."""
+    assert {policy["name"] for policy in policies} >= POLICIES_OF_THE_LOG
+    return [policy for policy in policies if policy["name"] not in POLICIES_OF_THE_LOG]
 
 
 def sql_files() -> list[Path]:

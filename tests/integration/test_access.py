@@ -22,6 +22,7 @@ OF_THE_API_ALONE = (
     "checkout_reports",
 )  # fmt: skip
 OF_BOTH_AND_EMPTY = ("webhook_events",)
+OF_THE_LOG = ("log_entries", "log_heads", "log_checkpoints")
 OF_WHAT_COMES_LATER = (
     "alarms", "disputes", "dispute_answers", "payouts", "payout_items", "settlement_looks",
     "sweeps", "webhook_fetches", "payment_methods", "payment_method_tokens",
@@ -301,7 +302,7 @@ class TestRoles:
         forced = {row["relname"] for row in rows if row["forced"]}
         assert forced == {
             *OF_ENTITY, *OF_THE_WORKER_ALONE, *OF_THE_API_ALONE, *OF_BOTH_AND_EMPTY,
-            *OF_WHAT_COMES_LATER,
+            *OF_WHAT_COMES_LATER, *OF_THE_LOG,
         }  # fmt: skip
         # Partitions have no policy of their own, so nobody may reach them but through the table.
         assert {row["table_name"] for row in granted} <= forced

@@ -23,6 +23,8 @@ PAYMENTS: Final = __name__
 KEYS: Final = "strongroom.vault.migrations"
 """The packages that hold the files of each of the two databases."""
 GROUP_ROLES: Final = ("strongroom_api", "strongroom_worker")
+LOG_ROLES: Final = ("strongroom_sequencer", "strongroom_signer")
+"""Those of the log, which have no login to the keys."""
 FINISHES: Final = "-- Finishes "
 """A file that begins so takes something away; the rest of its line says what."""
 LOCK_SECONDS: Final = (0.2, 0.5, 1.0, 2.0)
@@ -229,7 +231,7 @@ async def _older_sessions(connection: asyncpg.Connection, number: int) -> list[s
     while True:
         # Within a transaction the server shows what it showed first, unless it is told to look.
         await connection.execute("SELECT pg_stat_clear_snapshot()")
-        rows = await connection.fetch(_SESSIONS, list(GROUP_ROLES))
+        rows = await connection.fetch(_SESSIONS, [*GROUP_ROLES, *LOG_ROLES])
         older = [
             f"{row['application_name']} ({row['many']} sessions)"
             for row in rows
@@ -260,7 +262,8 @@ async def _create_ledger(connection: asyncpg.Connection) -> None:
                 await connection.execute(_LEDGER)
                 await connection.execute(_LOCK_LEDGER)
                 await connection.execute(
-                    f"GRANT SELECT ON public.strongroom_migrations TO {', '.join(GROUP_ROLES)}"
+                    "GRANT SELECT ON public.strongroom_migrations TO "
+                    + ", ".join((*GROUP_ROLES, *LOG_ROLES))
                 )
                 return
         except (
@@ -276,7 +279,7 @@ async def create_group_roles(connection: asyncpg.Connection) -> None:
 
     Roles belong to the server, not to the database, so another database may have made them.
     """
-    for role in GROUP_ROLES:
+    for role in (*GROUP_ROLES, *LOG_ROLES):
         there = await connection.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", role)
         if there is None:
             try:

@@ -1,0 +1,95 @@
+-- claim_cursor: who holds it is the sequencer, until its transaction ends
+SELECT seen::text AS seen, is_begun FROM directory.log_cursor
+FOR UPDATE SKIP LOCKED;
+
+-- sequence: what has been committed since the snapshot $1, whose xmin is $2, gets its place
+-- $4: it is the first time, and events that know no transaction get theirs before all others.
+-- Of a payload that no bundle of the log has room for its digest stands there.
+-- A version of a subject comes after those before it, though its transaction may have begun first.
+WITH seen AS MATERIALIZED (
+  SELECT $1::text::pg_snapshot AS before, pg_current_snapshot() AS now
+), found AS MATERIALIZED (
+  SELECT e.* FROM seen CROSS JOIN LATERAL (
+    SELECT legal_entity_id, payment_id AS subject_id, version, kind, actor, at, row_format,
+      row_digest, payload, xid
+    FROM events WHERE xid >= $2
+    UNION ALL
+    SELECT legal_entity_id, owner_id, version, kind, actor, at, 0, row_digest, payload, xid
+    FROM customer_events WHERE xid >= $2
+  ) e WHERE NOT pg_visible_in_snapshot(e.xid::text::xid8, seen.before)
+  UNION ALL
+  SELECT legal_entity_id, payment_id, version, kind, actor, at, row_format, row_digest, payload, 0
+  FROM events WHERE $4 AND xid IS NULL
+  UNION ALL
+  SELECT legal_entity_id, owner_id, version, kind, actor, at, 0, row_digest, payload, 0
+  FROM customer_events WHERE $4 AND xid IS NULL
+), placed AS MATERIALIZED (
+  SELECT f.*, max(xid) OVER (PARTITION BY legal_entity_id, subject_id ORDER BY version) AS place
+  FROM found f
+), numbered AS MATERIALIZED (
+  SELECT p.*, coalesce(h.size, 0) - 1 + row_number() OVER (
+    PARTITION BY p.legal_entity_id ORDER BY p.place, p.subject_id, p.version) AS index
+  FROM placed p LEFT JOIN log_heads h ON h.legal_entity_id = p.legal_entity_id
+), written AS (
+  INSERT INTO log_entries (legal_entity_id, index, subject_id, version, sequenced_at, entry)
+  SELECT legal_entity_id, index, subject_id, version, $3, convert_to(concat_ws(' ', 'strongroom/1',
+      kind, subject_id, version, (extract(epoch FROM at) * 1000000)::bigint, row_format,
+      encode(row_digest, 'hex'), actor) || E'\n', 'UTF8') ||
+    CASE WHEN octet_length(payload) <= 60000 THEN payload
+    ELSE convert_to('sha256 ' || encode(sha256(payload), 'hex'), 'UTF8') END
+  FROM numbered
+), grown AS (
+  INSERT INTO log_heads AS h (legal_entity_id, size)
+  SELECT legal_entity_id, max(index) + 1 FROM numbered GROUP BY legal_entity_id
+  ON CONFLICT (legal_entity_id) DO UPDATE SET size = excluded.size
+)
+SELECT seen.now::text AS now, (SELECT count(*) FROM numbered) AS entries,
+  (SELECT min(at) FROM numbered) AS oldest FROM seen;
+
+-- move_cursor: what it shows has its place
+UPDATE directory.log_cursor SET seen = $1::text::pg_snapshot, is_begun = true;
+
+-- heads: how many entries each log has
+SELECT legal_entity_id, size FROM log_heads;
+
+-- entries: those of one log from an index on
+SELECT index, entry FROM log_entries WHERE legal_entity_id = $1 AND index >= $2
+ORDER BY index LIMIT $3;
+
+-- keep_checkpoint: the newest of a log
+INSERT INTO log_checkpoints (legal_entity_id, size, note, signed_at) VALUES ($1, $2, $3, $4)
+ON CONFLICT (legal_entity_id) DO UPDATE SET size = excluded.size, note = excluded.note,
+  signed_at = excluded.signed_at WHERE log_checkpoints.size <= excluded.size;
+
+-- events_of: events by subject and version, as the database shows them
+SELECT e.* FROM unnest($2::uuid[], $3::integer[]) AS item (subject_id, version)
+CROSS JOIN LATERAL (
+  SELECT kind, payment_id AS subject_id, version, at, row_format::integer, row_digest, actor,
+    payload
+  FROM events found WHERE found.legal_entity_id = $1
+    AND found.payment_id = item.subject_id AND found.version = item.version
+  UNION ALL
+  SELECT kind, owner_id, version, at, 0, row_digest, actor, payload
+  FROM customer_events found WHERE found.legal_entity_id = $1
+    AND found.owner_id = item.subject_id AND found.version = item.version
+  LIMIT 1
+) e;
+
+-- unplaced: events that have no place in the log yet
+SELECT e.* FROM (
+  SELECT kind, payment_id AS subject_id, version, at, row_format::integer, row_digest, actor,
+    payload
+  FROM events WHERE legal_entity_id = $1
+  UNION ALL
+  SELECT kind, owner_id, version, at, 0, row_digest, actor, payload
+  FROM customer_events WHERE legal_entity_id = $1
+) e WHERE NOT EXISTS (SELECT FROM log_entries l
+  WHERE l.legal_entity_id = $1 AND l.subject_id = e.subject_id AND l.version = e.version);
+
+-- payment_ids: a page of them
+SELECT payment_id FROM payments WHERE legal_entity_id = $1 AND payment_id > $2
+ORDER BY legal_entity_id, payment_id LIMIT $3;
+
+-- entries_of: where a subject's events stand in its log
+SELECT index, entry FROM log_entries WHERE legal_entity_id = $1 AND subject_id = $2
+ORDER BY legal_entity_id, subject_id, version;
