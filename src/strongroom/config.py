@@ -30,12 +30,29 @@ AWS_KEY_ARN: Final = re.compile(
 _UNSET: Final = "http://checkout.localhost:"
 """Where live mode stands until a page is wanted: `strongroom checkout` refuses it there."""
 FORMER_ROOT_KEYS_MAX: Final = 16
+WITNESSES_MAX: Final = 16
+_WITNESS_KEY: Final = re.compile(r"[^+\s]{1,255}\+[0-9a-f]{8}\+[A-Za-z0-9+/]{44}")
 SECRET_MODE: Final = 0o600
 FOLDER_MODE: Final = 0o700
 
 
 class ConfigurationError(Exception):
     """The home directory does not hold what is needed; the message says what to do."""
+
+
+class WitnessAt(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A witness that the signer asks: where, and by which public key it is known."""
+
+    url: str
+    key: str
+
+    def __post_init__(self) -> None:
+        """Raises ValueError."""
+        parts = urlsplit(self.url)
+        if not _is_private(self.url) or parts.username is not None or parts.query or parts.fragment:
+            raise ValueError("the url of a witness must be https, or http on loopback")
+        if not _WITNESS_KEY.fullmatch(self.key):
+            raise ValueError("the key of a witness must be NAME+ID+BASE64")
 
 
 class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -69,6 +86,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """In dev, another server that speaks the protocol of AWS KMS, on loopback."""
     tombstones: str | None = None
     """The folder with the journal of destroyed subjects; HOME/tombstones unless it says another."""
+    witnesses: tuple[WitnessAt, ...] = ()
+    """Who cosigns the checkpoints of the logs; the signer sends them."""
 
     def __post_init__(self) -> None:
         """Raises ValueError for what no process could work with."""
@@ -92,6 +111,9 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             self.mode == "dev" and _is_loopback(self.kms_endpoint)
         ):
             raise ValueError("kms_endpoint is for mode dev alone, and must be on loopback")
+        keys = {witness.key for witness in self.witnesses}
+        if len(self.witnesses) > WITNESSES_MAX or len(keys) < len(self.witnesses):
+            raise ValueError(f"witnesses must be at most {WITNESSES_MAX}, each with its own key")
         parts = urlsplit(self.checkout_url)
         if parts.scheme not in ("http", "https") or not parts.netloc or parts.path or parts.query:
             raise ValueError("checkout_url must be an origin, as https://pay.example.com")
@@ -133,7 +155,7 @@ class Home:
     def write_settings(self, settings: Settings) -> None:
         """Replaces the file whole."""
         self.path.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
-        _replace(self.path / FILE, msgspec.json.format(msgspec.json.encode(settings)), 0o644)
+        replace_file(self.path / FILE, msgspec.json.format(msgspec.json.encode(settings)), 0o644)
 
     def secret(self, name: str) -> str:
         """A secret's text. Raises ConfigurationError when it is missing or others can read it."""
@@ -158,7 +180,7 @@ class Home:
         self.secrets.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
         self.secrets.chmod(FOLDER_MODE)
         file = self.secrets / name
-        _replace(file, text.encode() + b"\n", SECRET_MODE)
+        replace_file(file, text.encode() + b"\n", SECRET_MODE)
         return file
 
 
@@ -180,7 +202,7 @@ def _is_aws_key(name: str) -> bool:
     return name.startswith(AWS_KMS) and bool(AWS_KEY_ARN.fullmatch(name.removeprefix(AWS_KMS)))
 
 
-def _replace(file: Path, content: bytes, mode: int) -> None:
+def replace_file(file: Path, content: bytes, mode: int) -> None:
     """Writes beside it, syncs, and renames: a reader sees the old file or the new one."""
     temporary = file.with_name(f".{file.name}.{os.getpid()}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)

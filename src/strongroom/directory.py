@@ -59,6 +59,16 @@ async def check_mode(pool: asyncpg.Pool, mode: Mode) -> None:
         )
 
 
+async def log_origin(pool: asyncpg.Pool) -> str:
+    """The name that init gave to all logs of this deployment. Raises the errors of UNREACHABLE."""
+    async with pool.acquire() as connection:
+        row = await connection.fetchrow(SQL["deployment"])
+    if row is None:
+        raise ConfigurationError("the database is not initialised: run `strongroom init` first.")
+    origin: str = row["log_origin"]
+    return origin
+
+
 async def check_schema(pool: asyncpg.Pool) -> bool:
     """Refuses to run on a database that lacks what this version needs.
 

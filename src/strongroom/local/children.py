@@ -25,6 +25,7 @@ MERCHANT_ACCOUNTS = {
 """By currency, the merchant accounts of Braintree's stand-in; none is in pounds, on purpose."""
 KEYS_PREFIX = "strongroom_dev:standinpublickey:"
 CHECKOUT = "checkout"
+SIGNER = "signer"
 PROGRAM_STOP_SECONDS_MAX = 35.0  # a request may wait 30 s for its payment
 
 
@@ -137,6 +138,11 @@ def worker_child(home: Path, number: int, count: int, metrics_port: int) -> Chil
     """Worker `number` (from 1) of `count`; nobody waits for it, so it is ready when it runs."""
     arguments = ["--home", str(home), "--metrics-port", str(metrics_port)]
     return _program(home, worker_name(number, count), ["strongroom", "worker", *arguments])
+
+
+def signer_child(home: Path) -> Child:
+    """The signer of the logs; nobody waits for it, so it is ready when it runs."""
+    return _program(home, SIGNER, ["strongroom", "signer", "--home", str(home)])
 
 
 def checkout_child(home: Path, port: int, metrics_port: int) -> Child:

@@ -284,6 +284,7 @@ def _processes(home: Path, ports: _Ports, workers: int) -> list[Child]:
             for number in range(1, workers + 1)
         ),
         children.checkout_child(home, ports.checkout, ports.metrics[children.CHECKOUT]),
+        children.signer_child(home),
     ]
 
 

@@ -1,0 +1,77 @@
+"""`strongroom signer`: signs the logs, as a process with a key and a memory of its own.
+
+Beside that it brings what it signed to the witnesses of the settings.
+It needs no more of the database than to read the log. Run it as a user of its own: who has its
+files can sign, and the payments' processes have no need of them.
+"""
+
+import asyncio
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from strongroom.clock import SystemClock
+from strongroom.config import Home
+from strongroom.database import connect_pool
+from strongroom.directory import check_mode, check_schema, log_origin
+from strongroom.log.notes import NoteKey
+from strongroom.log.signing import Memory, Signer
+from strongroom.log.submitting import Submitter
+from strongroom.process import calm_collector, stop_signals
+from strongroom.vault.secret import Secret
+
+KEY: Final = "log_key"
+LOGS: Final = "log"
+MEMORY: Final = "signer"
+CONNECTIONS: Final = 2
+
+log = structlog.get_logger()
+
+
+async def run_signer(home: Home) -> None:
+    """Signs until SIGTERM or SIGINT.
+
+    Raises ConfigurationError when the home or the database does not fit, or where it is not known
+    what was signed before.
+    """
+    settings = home.settings()
+    pool = await connect_pool(
+        home.secret("database_signer_url"), size_max=CONNECTIONS, application="strongroom-signer"
+    )
+    await check_mode(pool, settings.mode)
+    await check_schema(pool)
+    signer = Signer(
+        pool, SystemClock(), key_of(home, await log_origin(pool)), home.path / LOGS,
+        Memory(home.path / MEMORY),
+    )  # fmt: skip
+    submitter = Submitter(log_folder(home), settings.witnesses)
+    signer.remember()
+    calm_collector()
+    stopping = stop_signals()
+    running = asyncio.create_task(signer.run())
+    submitting = asyncio.create_task(submitter.run())
+    log.info("signer_ready", mode=settings.mode)
+    await asyncio.wait(
+        {running, asyncio.create_task(stopping.wait())}, return_when=asyncio.FIRST_COMPLETED
+    )
+    running.cancel()
+    submitting.cancel()
+    await asyncio.gather(running, submitting, return_exceptions=True)
+    await pool.close()
+    log.info("signer_stopped")
+
+
+def key_of(home: Home, origin: str) -> NoteKey:
+    """The key of this deployment's logs; the first time it is made here, where it is to stay.
+
+    Raises ConfigurationError and NoteRefused when the file is not usable.
+    """
+    if not home.has_secret(KEY):
+        home.write_secret(KEY, NoteKey.new(origin).text().reveal_text())
+    return NoteKey.read(Secret(home.secret(KEY)))
+
+
+def log_folder(home: Home) -> Path:
+    """Where the logs lie, a folder for each legal entity."""
+    return home.path / LOGS
