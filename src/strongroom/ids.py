@@ -9,7 +9,7 @@ in lower case, which sorts as the bytes do: `pay_01k...`.
 
 import os
 from collections.abc import Iterable
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 from uuid import UUID
 
 from asyncpg.pgproto.pgproto import UUID as DriverUUID  # noqa: N811
@@ -117,6 +117,14 @@ def from_text(prefix: Prefix, text: str) -> UUID:
     if value >> 128:
         raise MalformedId(f"not an id that begins with {prefix}_")
     return UUID(int=value)
+
+
+def from_any_text(text: str) -> UUID:
+    """The id that `to_text` wrote, whatever it is of. Raises MalformedId."""
+    for prefix in get_args(Prefix):
+        if text.startswith(f"{prefix}_"):
+            return from_text(prefix, text)
+    raise MalformedId("not an id of anything that is known here")
 
 
 def as_array_literal(identifiers: Iterable[UUID]) -> str:

@@ -104,9 +104,14 @@ def _story(history: History) -> list[tuple[datetime, str, str]]:
         if event["kind"] == "attempt.answered_late" and "call" in payload:
             call = payload["call"]
             detail.append(f"late answer to {call['operation']}: {call['outcome']}")
-        detail.append(f"by {event['actor']}")
+        detail += [f"by {event['actor']}", *_place(event)]
         story.append((event["at"], event["kind"], "  ".join(detail)))
     return story
+
+
+def _place(event: dict[str, Any]) -> list[str]:
+    """Where the log has it, once it does."""
+    return [] if event["index"] is None else [f"log {event['index']}"]
 
 
 def _refund(summary: dict[str, Any], currency: str) -> str:

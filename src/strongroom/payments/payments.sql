@@ -116,9 +116,12 @@ SELECT * FROM payments
 WHERE legal_entity_id = $1 AND merchant_reference = $5 AND payment_id < $2 AND payment_id >= $3
 ORDER BY legal_entity_id DESC, merchant_reference DESC, payment_id DESC LIMIT $4;
 
--- history_events: everything that happened to a payment, in order
-SELECT version, kind, actor, at, row_digest, payload FROM events
-WHERE legal_entity_id = $1 AND payment_id = $2 ORDER BY version;
+-- history_events: everything that happened to a payment, in order, and where the log has it
+SELECT e.version, e.kind, e.actor, e.at, e.row_digest, e.payload, l.index FROM events e
+LEFT JOIN LATERAL (SELECT index FROM log_entries found
+  WHERE found.legal_entity_id = e.legal_entity_id AND found.subject_id = e.payment_id
+    AND found.version = e.version LIMIT 1) l ON true
+WHERE e.legal_entity_id = $1 AND e.payment_id = $2 ORDER BY e.version;
 
 -- history_attempts: its attempts with their calls
 SELECT * FROM attempts WHERE legal_entity_id = $1 AND payment_id = $2 ORDER BY attempt_no;

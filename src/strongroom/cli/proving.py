@@ -1,0 +1,108 @@
+"""`strongroom prove` and `strongroom verify --rows`: what needs the home and its database."""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from uuid import UUID
+
+import asyncpg
+
+from strongroom.cli.named import entity_named, entity_of
+from strongroom.cli.signer import log_folder
+from strongroom.cli.verifying import LateBar, read_verifier
+from strongroom.clock import SystemClock
+from strongroom.config import ConfigurationError, Home
+from strongroom.database import connect_pool, reading, statements
+from strongroom.ids import MalformedId, from_any_text, to_text
+from strongroom.log.comparing import Compared, Comparing
+from strongroom.log.entries import EntryMalformed
+from strongroom.log.notes import NoteVerifier, to_base64
+from strongroom.log.proofs import make_proof
+from strongroom.log.tiles import PUBLIC_KEY, TileFolder, TilesRefused
+from strongroom.log.verifying import LogRefused, Verified, verify_folder
+
+SQL = statements("strongroom.log", "log.sql")
+
+
+@asynccontextmanager
+async def _reader(home: Home) -> AsyncIterator[asyncpg.Pool]:
+    """A pool with the rights of the API."""
+    url = home.secret("database_api_url")
+    pool = await connect_pool(url, size_max=1, application="strongroom-cli")
+    try:
+        yield pool
+    finally:
+        await pool.close()
+
+
+def prove(options: argparse.Namespace) -> int:
+    """Writes the proof of one subject's events, and says where."""
+    home = Home(options.home)
+    try:
+        identifier = from_any_text(options.id)
+    except MalformedId as error:
+        raise ConfigurationError(f"this is {error}.") from None
+
+    async def read() -> tuple[UUID, list[tuple[int, bytes]]]:
+        async with _reader(home) as pool:
+            async with pool.acquire() as connection:
+                entity = await entity_of(connection, identifier)
+            async with reading(pool, [entity]) as connection:
+                rows = await connection.fetch(SQL["entries_of"], entity, identifier)
+        return entity, [(row["index"], row["entry"]) for row in rows]
+
+    entity, entries = asyncio.run(read())
+    if not entries:
+        raise ConfigurationError("the log says nothing of it, or not yet.")
+    folder, verifier = _log_of(home, entity, options.key)
+    try:
+        content = make_proof(options.id, folder, entries, verifier)
+    except LogRefused as refusal:
+        print(f"strongroom: {refusal}", file=sys.stderr)
+        return 1
+    out = options.out or Path(f"{options.id}.proof.json")
+    out.write_bytes(content)
+    print(f"{out}: {len(entries)} events, {len(content)} bytes")
+    print(f"check it by: strongroom verify --proof {out} --key {folder.path / PUBLIC_KEY}")
+    return 0
+
+
+def verify_rows(options: argparse.Namespace) -> int:
+    """Checks a log of the home, then whether the database agrees with it; 1 where it does not."""
+    home = Home(options.home)
+
+    async def run() -> tuple[Verified, Compared]:
+        async with _reader(home) as pool:
+            async with pool.acquire() as connection:
+                entity = await entity_named(connection, options.entity)
+            folder, verifier = _log_of(home, entity, options.key)
+            progress = LateBar()
+            try:
+                verified = verify_folder(folder, verifier, progress=progress)
+            finally:
+                progress.end()
+            comparing = Comparing(pool, entity, SystemClock().now())
+            return verified, await comparing.compare(folder.entries(0, verified.size))
+
+    try:
+        verified, compared = asyncio.run(run())
+    except (LogRefused, TilesRefused, EntryMalformed) as refusal:
+        print(f"strongroom: {refusal}", file=sys.stderr)
+        return 1
+    print(f"origin    {verified.origin}\nsize      {verified.size}")
+    print(f"root      {to_base64(verified.root)}")
+    print(f"events    {compared.events} agree or are named below, {compared.waiting} to be signed")
+    print(f"payments  {compared.payments}")
+    for problem in compared.problems:
+        print(f"strongroom: {problem}", file=sys.stderr)
+    return 1 if compared.problems else 0
+
+
+def _log_of(home: Home, entity: UUID, key: Path | None) -> tuple[TileFolder, NoteVerifier]:
+    path = log_folder(home) / to_text("ent", entity)
+    if not (path / PUBLIC_KEY).exists():
+        raise ConfigurationError(f"{path} holds no log yet: does the signer run?")
+    return TileFolder(path), read_verifier(key or path / PUBLIC_KEY)
