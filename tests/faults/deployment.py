@@ -29,6 +29,7 @@ SOURCE: Final = Path(__file__).resolve().parents[2] / "src"
 PROGRAMS: Final = {
     "api": b"strongroom\0api\0",
     "worker": b"strongroom\0worker\0",
+    "signer": b"strongroom\0signer\0",
     "stripe": b"strongroom_sandbox.stripe\0",
 }
 

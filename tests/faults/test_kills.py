@@ -13,6 +13,7 @@ import pytest
 from tests.faults.conftest import MakeDeployment
 from tests.faults.deployment import Deployment, until
 from tests.faults.judge import judge, until_ended
+from tests.faults.judged_log import judge_logs, until_signed
 from tests.faults.shoppers import Shoppers, orders_of
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.needs("procfs")]
@@ -81,3 +82,5 @@ async def test_kills_while_payments_are_sent(deploy: MakeDeployment) -> None:
     assert not shoppers.unanswered
     assert shoppers.answers["500"] == 0
     assert judged.statuses == {"succeeded": PAYMENTS}
+    print(f"all signed after another {await until_signed(deployment):.1f} s")
+    assert sum(log.size for log in await judge_logs(deployment, {})) >= 2 * PAYMENTS

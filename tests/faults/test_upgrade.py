@@ -38,6 +38,12 @@ STOCKED_SECONDS_MAX: Final = 90.0
 PHASE_SECONDS: Final = 2.5
 END_SECONDS_MAX: Final = 120.0
 CUT_OFF_MAX: Final = 20
+PLACED_SECONDS_MAX: Final = 30.0
+UNPLACED_SQL: Final = """
+SELECT 1 FROM events e WHERE NOT EXISTS (SELECT FROM log_entries l
+  WHERE l.legal_entity_id = e.legal_entity_id AND l.subject_id = e.payment_id
+    AND l.version = e.version)
+"""
 READY: Final = ("api_ready", "api_ready")
 STOCKED_STATUSES: Final = {
     "succeeded", "failed", "requires_action", "outcome_unknown", "requires_payment_method",
@@ -92,6 +98,15 @@ async def finish_all(versions: TwoVersions, traffic: Traffic) -> None:
                 await traffic.confirm(session, made[row["merchant_reference"]])
             else:
                 await traffic.act(session, {"url": row["url"]})
+
+
+async def until_placed(versions: TwoVersions) -> float:
+    """Events of both versions get their place in the log; returns the seconds that took."""
+    begun = time.monotonic()
+    while unplaced := len(await versions.fetch(UNPLACED_SQL)):
+        assert time.monotonic() - begun < PLACED_SECONDS_MAX, f"{unplaced} events have no place"
+        await asyncio.sleep(0.2)
+    return time.monotonic() - begun
 
 
 async def replay_all(traffic: Traffic) -> int:
@@ -222,5 +237,6 @@ async def all_is_well(versions: TwoVersions, traffic: Traffic) -> None:
     judged = await judge(versions, traffic.accepted)
     print(f"{dict(judged.statuses)}, {judged.charges} charges, attempts {judged.attempts_most}")
     print(f"answers: {dict(traffic.answers)}")
+    print(f"all events have their place after {await until_placed(versions):.1f} s")
     assert not traffic.failed, traffic.failed[:5]
     assert not unexpected(versions)
