@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from bench import comparisons, machine, measures, pgbench, vault, webhooks, whole
+from bench import comparisons, log, machine, measures, pgbench, vault, verify, webhooks, whole
 from bench.children import Failed
 from bench.cluster import Server, running_server, sync_us
 from bench.figures import medians, number, table, targets
@@ -32,10 +32,17 @@ NAMES: Final = (
     "vault",
     "webhooks",
     "webhooks_braintree",
+    "log",
+    "verify",
     "settle",
     "stripe_sdk",
     "start",
 )
+SHOWN: Final = (
+    *("writers", "backlog", "others_cores"),
+    *("pps_with", "pps_without", "us_with", "us_without", "caught_up_ms"),
+)
+"""Details that stand beside the figures while it runs."""
 WARM_UP_SECONDS: Final = 3.0
 _EXIT_WRONG: Final = 1
 
@@ -68,6 +75,8 @@ class Run:
         self._do("guarded", lambda: comparisons.guarded(server, lengths))
         self._do("vaulted", lambda: comparisons.vaulted(server, lengths))
         self._do("vault", lambda: vault.measure(server))
+        self._do("log", lambda: log.measure(server, lengths))
+        self._do("verify", lambda: verify.measure(lengths))
         self._do("settle", lambda: measures.settle(server, lengths))
         self._do("stripe_sdk", lambda: whole.stripe_sdk(server, lengths))
         self._do("start", lambda: whole.start(lengths))
@@ -100,11 +109,7 @@ def _aside(outcome: Outcome) -> str:
         if isinstance(found, dict):
             values = " ".join(f"{name}={number(value)}" for name, value in found.items())
             parts.append(f"  {key}: {values}")
-    parts += [
-        f"  {key} {outcome.details[key]}"
-        for key in ("writers", "backlog", "others_cores")
-        if outcome.details.get(key)
-    ]
+    parts += [f"  {key} {outcome.details[key]}" for key in SHOWN if outcome.details.get(key)]
     return "".join(parts)
 
 

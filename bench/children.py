@@ -109,6 +109,15 @@ def worker(home: Path, module: Sequence[str] = ()) -> Iterator[Process]:
 
 
 @contextlib.contextmanager
+def signer(home: Path) -> Iterator[Process]:
+    """`strongroom signer`."""
+    log = home / "logs" / "signer.log"
+    command = ["strongroom", "signer", "--home", str(home)]
+    with program(command, log, lambda: log.exists() and "signer_ready" in tail(log)) as process:
+        yield process
+
+
+@contextlib.contextmanager
 def stand_in(home: Path, port: int) -> Iterator[Process]:
     """Stripe's stand-in."""
     log = home / "logs" / "stripe.log"

@@ -20,6 +20,11 @@ UNITS: Final = {
     "detector_us": "us, card numbers looked for in a request",
     "webhook_stripe_rps": "webhooks/s, verified and durable",
     "webhook_braintree_rps": "webhooks/s, verified and durable",
+    "end_to_end_log_ratio": "end_to_end_pps with sequencer and signer / without",
+    "sequencing_lag_p99_ms": "ms from an event to its place, at half the rate",
+    "verify_entries_per_s": "entries/s of a whole log, from files, on one core",
+    "proof_ms": "ms to prove one entry of a million",
+    "proof_bytes": "bytes of that proof, without the entry",
     "settle_pps": "payments/s",
     "end_to_end_pps": "payments/s",
     "stripe_sdk_pps": "payments/s",
@@ -98,6 +103,10 @@ def targets(figures: Mapping[str, float]) -> list[Target]:
         ),
         Target("vault_ratio", figures.get("vault_ratio"), "<=", 3.0),
         Target("kms_calls_per_million", figures.get("kms_calls_per_million"), "<=", 100.0),
+        Target("end_to_end_log_ratio", figures.get("end_to_end_log_ratio"), ">=", 0.85),
+        Target("sequencing_lag_p99_ms", figures.get("sequencing_lag_p99_ms"), "<=", 1000.0),
+        Target("verify_entries_per_s", figures.get("verify_entries_per_s"), ">=", 200_000.0),
+        Target("proof_ms", figures.get("proof_ms"), "<=", 50.0),
         Target("pss_mb", figures.get("pss_mb"), "<=", 200.0),
     ]
 

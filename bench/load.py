@@ -30,9 +30,9 @@ PAUSE_SECONDS: Final = 0.002
 class Plan(Struct, kw_only=True):
     """What to send: single requests, or `bulk` payments a request.
 
-    `backlog_max` stops sending while that many accepted payments are unsettled. `webhooks`: these
-    are sent, not payments. `watched` names processes whose CPU time is read at both ends of the
-    measured window.
+    `backlog_max` stops sending while that many accepted payments are unsettled; `pps_max` is sent
+    at most, evenly. `webhooks`: these are sent, not payments. `watched` names processes whose CPU
+    time is read at both ends of the measured window.
     """
 
     host: str
@@ -46,6 +46,7 @@ class Plan(Struct, kw_only=True):
     instrument: bool = True
     tally_file: str | None = None
     backlog_max: int | None = None
+    pps_max: float | None = None
     watched: dict[str, list[int]] = {}
     webhooks: Sender | None = None
 
@@ -72,6 +73,11 @@ class Result(Struct, kw_only=True):
     others_cores: float
     """Cores that were busy with something else: how far the machine was not ours."""
 
+    @property
+    def end_to_end_pps(self) -> float:
+        """The lesser of the rates of what was accepted and what was settled."""
+        return min(self.rps, self.settled_pps)
+
 
 class Load(Callers):
     """Callers that are held back by a plan's limits."""
@@ -86,17 +92,27 @@ class Load(Callers):
         self.plan = plan
         self.tally = Tally(Path(plan.tally_file)) if plan.tally_file else None
         self.paused: list[Connection] = []
+        self.began = perf_counter()
 
     def may_send(self, connection: Connection) -> bool:
         """Whether the connection sends its next request now; when held back it is sent later."""
         if self.ending or self.sent == self.plan.requests_max:
             self.hush()
             return False
-        limit, tally = self.plan.backlog_max, self.tally
-        if limit is not None and tally and self.sent - tally.counts[SETTLED] >= limit:
+        if self._is_early() or self._is_backed_up():
             self.paused.append(connection)
             return False
         return True
+
+    def _is_early(self) -> bool:
+        rate = self.plan.pps_max
+        return rate is not None and self.sent >= (perf_counter() - self.began) * rate
+
+    def _is_backed_up(self) -> bool:
+        limit, tally = self.plan.backlog_max, self.tally
+        return (
+            limit is not None and tally is not None and self.sent - tally.counts[SETTLED] >= limit
+        )
 
     def answered(self, status: str, answer: bytes, seconds: float) -> None:
         """Counts it, for others to see too."""
@@ -107,7 +123,7 @@ class Load(Callers):
             self.tally.counts[ACCEPTED] = self.accepted
 
     async def resume_paused(self) -> None:
-        """Lets connections go on that waited for the backlog to shrink."""
+        """Lets connections go on that waited for the backlog to shrink, or for their time."""
         while not self.quiet.is_set():
             await asyncio.sleep(PAUSE_SECONDS)
             waiting, self.paused = self.paused, []
@@ -122,6 +138,7 @@ async def run(plan: Plan, api_key: str) -> Result:
     watched = dict(plan.watched)
     tally = load.tally
     resuming = asyncio.create_task(load.resume_paused())
+    load.began = perf_counter()
     for _, connection in connections:
         connection.send()
     await _wait(load, plan.warm_up_seconds)

@@ -1,7 +1,7 @@
 """The measurements, each from a freshly migrated database to a checked end."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -42,6 +42,11 @@ class Lengths:
     grown_seconds: float = 6
     guarded_rounds: int = 10
     guarded_seconds: float = 2
+    log_rounds: int = 5
+    log_seconds: float = 6
+    lag_seconds: float = 10
+    verify_entries: int = 1_000_000
+    verify_rounds: int = 3
     settle_payments: int = 40_000
     sdk_payments: int = 3_000
     starts: int = 3
@@ -59,6 +64,11 @@ QUICK: Final = Lengths(
     grown_seconds=3,
     guarded_rounds=3,
     guarded_seconds=1,
+    log_rounds=1,
+    log_seconds=3,
+    lag_seconds=3,
+    verify_entries=100_000,
+    verify_rounds=1,
     settle_payments=20_000,
     sdk_payments=600,
     starts=1,
@@ -103,7 +113,7 @@ def accept(server: Server, lengths: Lengths, module: Sequence[str] = API) -> Out
         "accept_p50_ms": result.p50_ms,
         "accept_p99_ms": result.p99_ms,
     }
-    return Outcome(figures, _details(result) | {"rows_read": reads}, wrong)
+    return Outcome(figures, details_of(result) | {"rows_read": reads}, wrong)
 
 
 def bulk(server: Server, lengths: Lengths, module: Sequence[str] = API) -> Outcome:
@@ -117,7 +127,7 @@ def bulk(server: Server, lengths: Lengths, module: Sequence[str] = API) -> Outco
             module,
             bulk=BULK_PAYMENTS,
         )
-    return Outcome({"bulk_pps": result.rps}, _details(result) | {"rows_read": reads}, wrong)
+    return Outcome({"bulk_pps": result.rps}, details_of(result) | {"rows_read": reads}, wrong)
 
 
 def unbatched(server: Server, lengths: Lengths) -> Outcome:
@@ -138,7 +148,7 @@ def unbatched(server: Server, lengths: Lengths) -> Outcome:
         {
             "writers": best,
             "by_writers": {str(count): round(result.rps) for count, result in found.items()},
-            **_details(found[best]),
+            **details_of(found[best]),
         },
         wrong,
     )
@@ -178,42 +188,61 @@ def run_accept(
 def end_to_end(server: Server, lengths: Lengths) -> Outcome:
     """API and worker at once; the generator holds back while 4,000 payments are unsettled."""
     with server.deployment() as deployment:
-        home = deployment.home
-        tally_file = home / "tally"
-        tally = Tally.create(tally_file)
-        module = [*WORKER, str(home), str(tally_file)]
-        with api(home) as (serving, port), worker(home, module) as working:
-            result = load(
-                home,
-                Plan(
-                    host=LOOPBACK,
-                    port=port,
-                    api_key_file=str(deployment.api_key_file),
-                    connections=CONNECTIONS,
-                    warm_up_seconds=lengths.warm_up_seconds,
-                    seconds=lengths.accept_seconds,
-                    tally_file=str(tally_file),
-                    backlog_max=BACKLOG_MAX,
-                    watched={
-                        "api": [one.pid for one in serving],
-                        "worker": [working.pid],
-                        "postgres": [server.pid],
-                    },
-                ),
-            )
-            _watch_settled(tally, result.accepted, working)
-            for one in serving:
-                _check_alive(one.poll(), deployment, "api")
-            _check_alive(working.poll(), deployment, "worker")
-        reads = rows_read(deployment, result.accepted)
-        wrong = _failures(result) + audit(deployment, result.accepted, settled=result.accepted)
-        wrong = _unsettled(deployment, wrong)
-        tally.close()
+        result, reads, wrong = run_end_to_end(
+            server, deployment, (lengths.warm_up_seconds, lengths.accept_seconds)
+        )
     return Outcome(
-        {"end_to_end_pps": min(result.rps, result.settled_pps)},
-        _details(result) | {"rows_read": reads},
-        wrong,
+        {"end_to_end_pps": result.end_to_end_pps}, details_of(result) | {"rows_read": reads}, wrong
     )
+
+
+def run_end_to_end(
+    server: Server,
+    deployment: Deployment,
+    times: tuple[float, float],
+    module: Sequence[str] = WORKER,
+    *,
+    pps_max: float | None = None,
+    beside: Mapping[str, Process] | None = None,
+    then: Callable[[], None] = lambda: None,
+) -> tuple[Result, dict[str, float], list[str]]:
+    """One run of both, warm-up and measured seconds. `module` is the program that settles.
+
+    `beside` are other processes that run, by name; `then` is called when all is settled and all of
+    them are still there.
+    """
+    home, others = deployment.home, beside or {}
+    tally_file = home / "tally"
+    tally = Tally.create(tally_file)
+    command = [*module, str(home), str(tally_file)]
+    with api(home) as (serving, port), worker(home, command) as working:
+        watched = {"api": [one.pid for one in serving], "worker": [working.pid]}
+        watched |= {name: [one.pid] for name, one in others.items()}
+        result = load(
+            home,
+            Plan(
+                host=LOOPBACK,
+                port=port,
+                api_key_file=str(deployment.api_key_file),
+                connections=CONNECTIONS,
+                warm_up_seconds=times[0],
+                seconds=times[1],
+                tally_file=str(tally_file),
+                backlog_max=BACKLOG_MAX,
+                pps_max=pps_max,
+                watched=watched | {"postgres": [server.pid]},
+            ),
+        )
+        _watch_settled(tally, result.accepted, working)
+        then()
+        for one in serving:
+            _check_alive(one.poll(), deployment, "api")
+        for name, one in {"worker": working, **others}.items():
+            _check_alive(one.poll(), deployment, name)
+    reads = rows_read(deployment, result.accepted)  # before the audit reads all
+    wrong = _failures(result) + audit(deployment, result.accepted, settled=result.accepted)
+    tally.close()
+    return result, reads, _unsettled(deployment, wrong)
 
 
 def settle(server: Server, lengths: Lengths, module: Sequence[str] = WORKER) -> Outcome:
@@ -298,7 +327,8 @@ def _failures(result: Result) -> list[str]:
     return [f"{result.failed} requests failed: {result.statuses}; first: {result.first_failure}"]
 
 
-def _details(result: Result) -> dict[str, object]:
+def details_of(result: Result) -> dict[str, object]:
+    """What the JSON has of a run of the load generator."""
     return {
         "requests": result.accepted,
         "p50_ms": round(result.p50_ms, 2),

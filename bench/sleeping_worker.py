@@ -5,8 +5,9 @@ Everything but the adapter is the product's own composition: the same pool, engi
 """
 
 import asyncio
+import contextlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 from unittest.mock import patch
@@ -14,7 +15,7 @@ from unittest.mock import patch
 import uvloop
 
 from bench.tally import SETTLED, Tally
-from strongroom import app
+from strongroom import app, desks
 from strongroom.clock import SystemClock
 from strongroom.config import Home, Settings
 from strongroom.gateways.port import Account, Credentials, Gateway, MerchantAccount, Prepared
@@ -136,15 +137,22 @@ def counting(tally: Tally) -> type[Engine]:
     return CountingEngine
 
 
-def run(home_path: Path, tally_file: Path) -> int:
-    """Runs until SIGTERM."""
-    home, tally = Home(home_path), Tally(tally_file)
+@contextlib.contextmanager
+def replaced(tally: Tally) -> Iterator[None]:
+    """The gateway in the product's composition, and the engine that counts."""
 
     def gateways(_: Settings, __: Credentials) -> dict[str, Gateway]:
         return {"stripe": SleepingGateway()}
 
+    with patch.object(app, "gateways_of", gateways), patch.object(desks, "Engine", counting(tally)):
+        yield
+
+
+def run(home_path: Path, tally_file: Path) -> int:
+    """Runs until SIGTERM."""
+    home, tally = Home(home_path), Tally(tally_file)
     set_up_logs()
-    with patch.object(app, "gateways_of", gateways), patch.object(app, "Engine", counting(tally)):
+    with replaced(tally):
         uvloop.run(app.run_worker(home))
     return 0
 

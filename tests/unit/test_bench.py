@@ -2,9 +2,20 @@
 
 import re
 
-from bench import pgbench
+from bench import pgbench, verify
 from bench.figures import medians, number, ratio, table, targets
+from bench.load import Load, Plan
+from bench.log import percentile, waited_ms
 from bench.measures import middle_rate
+from bench.sleeping_worker import replaced
+from bench.tally import SETTLED, Tally
+from bench.unlogged_worker import Unsequenced, unsequenced
+from strongroom import app
+from strongroom.load.callers import Connection
+from strongroom.log.entries import Entry
+from strongroom.log.notes import NoteKey
+from strongroom.log.tiles import TileFolder
+from strongroom.log.verifying import verify_folder
 from strongroom.payments.accept import SQL
 
 FAST = {
@@ -20,6 +31,11 @@ FAST = {
     "vault_ratio": [1.4],
     "kms_calls_per_million": [101.0],
     "webhook_stripe_rps": [6500.0],
+    "end_to_end_log_ratio": [0.9],
+    "sequencing_lag_p99_ms": [1001.0],
+    "verify_entries_per_s": [450_000.0],
+    "proof_ms": [0.6],
+    "proof_bytes": [1124.0],
     "pss_mb": [180.0],
 }
 
@@ -49,6 +65,10 @@ def test_targets_say_what_is_met():
         "webhook_braintree_rps>=": None,
         "vault_ratio<=": True,
         "kms_calls_per_million<=": False,
+        "end_to_end_log_ratio>=": True,
+        "sequencing_lag_p99_ms<=": False,
+        "verify_entries_per_s>=": True,
+        "proof_ms<=": True,
         "accept_p99_ms<=": True,
         "pss_mb<=": True,
     }
@@ -62,7 +82,7 @@ def test_the_bound_on_latency_follows_from_the_rate():
 
 
 def test_what_was_not_measured_is_neither_met_nor_missed():
-    assert [target.met for target in targets({})] == [None] * 12
+    assert [target.met for target in targets({})] == [None] * 16
     assert table({}) == ""
 
 
@@ -75,6 +95,8 @@ def test_the_table_shows_figures_rounds_and_verdicts():
         "met",
         "met",
         "MET",
+        "met",
+        "met",
         "met",
         "met",
     ]
@@ -95,6 +117,64 @@ def test_a_rate_leaves_out_start_and_tail():
 def test_a_run_that_stopped_half_way_has_no_rate():
     assert middle_rate([(0.0, 0), (1.0, 400), (2.0, 400)], 1000) == 0.0
     assert middle_rate([], 1000) == 0.0
+
+
+def test_an_event_waits_until_the_first_look_that_shows_its_place():
+    looks = [(10.0, 0), (10.5, 2), (11.0, 2), (11.5, 3)]
+    assert waited_ms([(0, 10.25), (1, 10.0), (2, 10.5), (3, 11.0)], looks) == [250.0, 500.0, 1000.0]
+    assert waited_ms([(0, 1.0)], []) == []
+
+
+def test_a_percentile_is_a_value_that_was_measured():
+    assert percentile([1.0, 2.0, 3.0, 4.0], 0.5) == 3.0
+    assert percentile([1.0, 2.0, 3.0, 4.0], 1.0) == 4.0
+    assert percentile([], 0.99) == 0.0
+
+
+def test_a_load_is_held_back_by_a_rate_and_by_a_backlog(tmp_path):
+    plan = Plan(
+        host="127.0.0.1",
+        port=1,
+        api_key_file="",
+        connections=1,
+        warm_up_seconds=0,
+        seconds=1,
+        tally_file=str(tmp_path / "tally"),
+        backlog_max=3,
+    )
+    tally = Tally.create(tmp_path / "tally")
+    load = Load(plan, "key")
+    connection = Connection(load)
+    load.sent = 3
+    assert not load.may_send(connection)
+    tally.counts[SETTLED] = 1
+    assert load.may_send(connection)
+    plan.pps_max = 1.0
+    assert not load.may_send(connection)
+    load.began -= 60.0
+    assert load.may_send(connection)
+    assert len(load.paused) == 2
+    load.tally.close()
+    tally.close()
+
+
+def test_the_workers_of_the_bench_replace_what_is_there(tmp_path):
+    with replaced(Tally.create(tmp_path / "tally")), unsequenced():
+        assert vars(app)["Sequencer"] is Unsequenced
+    assert vars(app)["Sequencer"] is not Unsequenced
+
+
+def test_the_log_that_is_verified_is_a_whole_one_of_entries_as_the_product_writes(tmp_path):
+    folder, key, size = TileFolder(tmp_path), NoteKey.new(verify.ORIGIN), 600
+    total = verify.fill(folder, key, size)
+    assert verify_folder(folder, key.verifier).size == size
+    read = [Entry.read(entry) for entry in folder.entries(0, size)]
+    assert [entry.content() for entry in read] == list(verify.entries(size))
+    assert [entry.version for entry in read[:4]] == [1, 2, 1, 2]
+    assert len({entry.subject_id for entry in read}) == size / 2
+    assert 450 <= total / size <= 550
+    took, lengths = verify.proven(folder, key, size)
+    assert len(took) == len(lengths) == verify.PROOFS
 
 
 def inserts(sql):
