@@ -28,6 +28,7 @@ NOT_MADE: Final = {
     "lock": "it asks the package index",
     "localstripe": "it asks the package index",
     "browser": "it asks the index of Debian's packages",
+    "foreign-verifier": "it asks the index of Go's modules",
     "docs": "test_errors_page.py holds what it writes",
 }
 """Targets that pages name; their recipes are read by `make -n`, and not run, for this reason."""
