@@ -100,8 +100,10 @@ async def until_finished(pool: asyncpg.Pool) -> None:
         await asyncio.sleep(FINISHED_STEP_SECONDS)
 
 
-async def check_workers(pool: asyncpg.Pool) -> None:
+async def check_workers(pool: asyncpg.Pool, oldest: int = OLDEST_WORKER) -> None:
     """Refuses to take payments in while workers are connected that would get them wrong.
+
+    `oldest` is the migration that a worker has to know.
 
     Those that are about to stop are waited for. Raises ConfigurationError after WAIT_SECONDS, and
     the errors of UNREACHABLE.
@@ -110,7 +112,7 @@ async def check_workers(pool: asyncpg.Pool) -> None:
     while True:
         async with pool.acquire() as connection:
             names = [row["application_name"] for row in await connection.fetch(_WORKERS)]
-        older = [name for name in names if version_of_session(name) < OLDEST_WORKER]
+        older = [name for name in names if version_of_session(name) < oldest]
         if not older:
             return
         if monotonic_seconds() > ends:

@@ -8,7 +8,7 @@ import pytest
 
 from strongroom.checkout.paying import Paying
 from strongroom.checkout.reports import Reports
-from strongroom.checkout.site import Site
+from strongroom.checkout.site import Site, place_of
 from strongroom.clock import SystemClock
 from strongroom.errors import Conflict, InvariantBroken
 from strongroom.work.batch import OutcomeOfCommitUnknown, QueueFull
@@ -65,3 +65,20 @@ def test_that_no_money_was_taken_is_said_only_where_that_is_known(error, is_sure
     message = told(error)["message"]
     assert ("No money was taken" in message) == is_sure
     assert ("do not know" in message) != is_sure
+
+
+@pytest.mark.parametrize(
+    ("address", "place"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("192.0.2.7:50123", "192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("[2001:db8:1:2:ffff::1]:443", "2001:db8:1:2::/64"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("unknown", "unknown"),
+        ("", ""),
+    ],
+)
+def test_an_address_stands_for_a_line(address: str, place: str) -> None:
+    assert place_of(address) == place

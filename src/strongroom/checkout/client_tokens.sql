@@ -18,7 +18,7 @@ WITH due AS MATERIALIZED (
   CROSS JOIN LATERAL (
     SELECT t.legal_entity_id, t.payment_id, t.gateway_account_id FROM client_tokens t
     WHERE t.bucket = served.bucket AND t.run_at <= $2
-    ORDER BY t.run_at LIMIT $3 FOR UPDATE SKIP LOCKED
+    ORDER BY t.run_at LIMIT greatest($3 / 4, 1) FOR UPDATE SKIP LOCKED
   ) found
   LIMIT $3
 )

@@ -5,6 +5,7 @@ is left alone: the page then says so, and no payment is the worse for it.
 """
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, Generic, NamedTuple, TypeVar
@@ -98,7 +99,9 @@ class Errands(Generic[Job]):
             return
         async with writing(self._pool, [], buckets=self._buckets) as connection:
             ends = now + self._calls.lease
-            rows = await connection.fetch(self._kind.claim, self._buckets, now, room, ends)
+            # In another order each time: the first ones have the room to themselves.
+            buckets = random.sample(self._buckets, len(self._buckets))
+            rows = await connection.fetch(self._kind.claim, buckets, now, room, ends)
         for row in rows:
             task = asyncio.create_task(self._work(self._kind.job(*row)))
             self._under_way.add(task)

@@ -82,6 +82,16 @@ async def count_try(
             raise TooManyTries(wait, is_card=one.is_card)
 
 
+async def check_address(
+    connection: Connection, legal_entity_id: UUID, address: bytes, now: datetime
+) -> None:
+    """Before anything is asked for an address that has no tries left. Raises TooManyTries."""
+    [one] = counted_of(address, None, now)
+    tries = await connection.fetchval(SQL["tries_of"], legal_entity_id, one.since, one.digest)
+    if tries is not None and tries >= one.most:
+        raise TooManyTries(int((one.until - now).total_seconds()) + 1)
+
+
 async def uncount_try(
     connection: Connection, legal_entity_id: UUID, counted: list[Counted]
 ) -> None:

@@ -26,7 +26,7 @@ WHERE legal_entity_id = $1 AND payment_id = $2 RETURNING payment_id;
 -- begin_try: the next try of a link, which one request alone can begin
 UPDATE checkout_links SET tries = tries + 1, counted_at = $4, counted_for = $5, counted_card = $6
 WHERE legal_entity_id = $1 AND payment_id = $2 AND tries = $3 - 1 AND revoked_at IS NULL
-  AND expires_at > $4 RETURNING tries;
+  AND expires_at > $4 AND secret_digest = $7 RETURNING tries;
 
 -- end_counting: money was taken by a link's last try; for whom it was counted, once
 WITH counted AS (
@@ -49,6 +49,9 @@ SELECT name FROM directory.legal_entities WHERE legal_entity_id = $1;
 INSERT INTO checkout_limits AS l (legal_entity_id, hour, subject, tries) VALUES ($1, $2, $3, 1)
 ON CONFLICT (legal_entity_id, hour, subject) DO UPDATE SET tries = l.tries + 1
 RETURNING l.tries;
+
+-- tries_of: how many of this subject since then
+SELECT tries FROM checkout_limits WHERE legal_entity_id = $1 AND hour = $2 AND subject = $3;
 
 -- uncount_try: a try of this subject took money, so it is held against nobody
 UPDATE checkout_limits SET tries = tries - 1

@@ -1,23 +1,26 @@
 """Learns which cards the page's customers bring: the worker has the gateways' secrets."""
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
-from typing import Final, NamedTuple
+from datetime import datetime, timedelta
+from typing import Final, NamedTuple, get_args
 from uuid import UUID
 
 import asyncpg
 
-from strongroom.checkout.card_looks import SQL
+from strongroom.checkout.card_looks import SQL, UNDER_WAY
 from strongroom.checkout.errands import Errands, Kind
 from strongroom.checkout.limits import card_digest
 from strongroom.clock import Clock
 from strongroom.database import writing
-from strongroom.gateways.fields import CardReader, CardSeen
+from strongroom.gateways.fields import UNNAMED, CardReader, CardSeen
+from strongroom.gateways.lines import WithheldWhy
 from strongroom.payments.states import NotSent, Unknown
 from strongroom.telemetry.port import NO_TELEMETRY, NoTelemetry
 from strongroom.vault.keys import Keyring
 
 NO_READER: Final = "no_card_looks"
+NOBODY_WAITS: Final = "nobody_waits"
+WITHHELD: Final = frozenset(get_args(WithheldWhy))
 
 
 class Job(NamedTuple):
@@ -29,6 +32,7 @@ class Job(NamedTuple):
     gateway_account_id: UUID
     lease: int
     tries: int
+    asked_at: datetime
 
 
 class Looker:
@@ -57,10 +61,15 @@ class Looker:
             card = None if mark is None else card_digest(keys, account, mark)
             await self._write("keep_card_look", job, self._clock.now(), card)
         else:
-            again = self._errands.again(job.payment_id, job.tries, answer.why)
+            is_over = answer.why in (UNNAMED, NOBODY_WAITS)
+            # What a line withholds is no try: the wait alone ends it.
+            tries = 1 if answer.why in WITHHELD else job.tries
+            again = None if is_over else self._errands.again(job.payment_id, tries, answer.why)
             await self._write("put_off_card_look", job, again)
 
     async def _ask(self, job: Job) -> CardSeen | NotSent | Unknown:
+        if self._clock.now() - job.asked_at > UNDER_WAY:
+            return NotSent(NOBODY_WAITS)
         account = await self._errands.account(job.legal_entity_id, job.gateway_account_id)
         if account is None:
             return NotSent(NO_READER)

@@ -20,10 +20,10 @@ from strongroom.checkout.choosing import Choosing, Chosen
 from strongroom.checkout.client_tokens import ClientTokens
 from strongroom.checkout.limits import (
     address_digest,
+    check_address,
     count_try,
     counted_of,
     end_counting,
-    uncount_try,
 )
 from strongroom.checkout.links import (
     SQL,
@@ -120,7 +120,13 @@ class Paying:
         return None if entity is None else await read_link(self._pool, entity, payment_id)
 
     async def standing(self, link: Link) -> Standing:
-        """Where the link stands now."""
+        """Where the link stands now; while a try may still begin by itself, it is under way."""
+        standing = await self._standing(link)
+        if standing.step == "open" and await self._card_looks.is_under_way(link, self._clock.now()):
+            return Standing(step="processing", message=words.PROCESSING)
+        return standing
+
+    async def _standing(self, link: Link) -> Standing:
         return standing_of(link, await self._current(link), self._clock.now())
 
     async def show(self, link: Link) -> Shown:
@@ -180,22 +186,28 @@ class Paying:
         account = chosen.account
         instrument = Instrument(chosen.page.gateway, token, account_text)
         check_instrument(instrument)
+        place = address_digest(await self._keyring.entity(link.legal_entity_id), address)
+        async with reading(self._pool, [link.legal_entity_id]) as connection:
+            await check_address(connection, link.legal_entity_id, place, now)
+        # What may fail by itself comes first: a try that was begun is counted.
+        is_first = payment.status == "requires_payment_method"
+        body = None if is_first else await self._anew(link, payment, instrument)
         card = await self._card_looks.card_of(link, account, token, now)
-        if not await self._begin(link, number, address, card):
+        if not await self._begin(link, number, place, card):
             raise OutOfStep
         try:
-            if payment.status == "requires_payment_method":
+            if body is None:
                 await self._confirm(link, number, payment, account, token)
             else:
-                await self._pay_anew(link, number, payment, instrument)
+                await self._pay_anew(link, number, body)
         except Conflict as conflict:
             # Another try, or the merchant, was faster: the order is being paid by that one.
             log.info("checkout_try_overtaken", reason=conflict.code)
-            standing = await self.standing(await self._again(link))
+            standing = await self._standing(await self._again(link))
             if standing.step != "open":
                 return standing
             return Standing(step="closed", message=words.TAKEN, return_url=link.return_url)
-        return await self.standing(await self._again(link))
+        return await self._standing(await self._again(link))
 
     async def _again(self, link: Link) -> Link:
         return await read_link(self._pool, link.legal_entity_id, link.payment_id) or link
@@ -215,16 +227,13 @@ class Paying:
             await end_counting(self._pool, link)
         return found[0]
 
-    async def _begin(self, link: Link, number: int, address: str, card: bytes | None) -> bool:
+    async def _begin(self, link: Link, number: int, place: bytes, card: bytes | None) -> bool:
         entity, now = link.legal_entity_id, self._clock.now()
-        place = address_digest(await self._keyring.entity(entity), address)
-        counted = counted_of(place, card, now)
+        row = (entity, link.payment_id, number, now, place, card, link.secret_digest)
         async with writing(self._pool, [entity]) as connection:
-            await count_try(connection, entity, counted, now)
-            row = (entity, link.payment_id, number, now, place, card)
             begun = await connection.fetchval(SQL["begin_try"], *row)
-            if begun is None:
-                await uncount_try(connection, entity, counted)
+            if begun is not None:
+                await count_try(connection, entity, counted_of(place, card, now), now)
         return begun is not None
 
     async def _confirm(
@@ -250,15 +259,13 @@ class Paying:
         )
         done_or_raise(await self._commander.carry_out(order))
 
-    async def _pay_anew(
-        self, link: Link, number: int, declined: Payment, instrument: Instrument
-    ) -> None:
+    async def _anew(self, link: Link, declined: Payment, instrument: Instrument) -> CreatePayment:
         """Another payment for the same order, with what its merchant wrote of the first."""
         texts = await self._texts.of(declined)
         taxed_by = await calculation_of_payment(
             self._pool, link.legal_entity_id, declined.payment_id
         )
-        body = CreatePayment(
+        return CreatePayment(
             amount=declined.amount_minor,
             currency=declined.currency,
             merchant_reference=declined.merchant_reference,
@@ -271,6 +278,8 @@ class Paying:
             tax_calculation=None if taxed_by is None else to_text("txc", taxed_by),
             save=await self._save_of(declined),
         )
+
+    async def _pay_anew(self, link: Link, number: int, body: CreatePayment) -> None:
         nobodys_key = UUID(int=0)
         credential = Credential(link.legal_entity_id, nobodys_key, frozenset(), ACTOR)
         await self._creation.one(credential, Wanted(link.key_of_try(number), body))

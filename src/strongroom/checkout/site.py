@@ -6,6 +6,7 @@ changes something must come from the page itself (Origin), as JSON, and names th
 
 import asyncio
 import contextlib
+import ipaddress
 from collections.abc import Mapping, Sequence
 from http.cookies import CookieError, SimpleCookie
 from typing import Final
@@ -33,6 +34,7 @@ from strongroom.http.front_door import Receive, Scope, Send, read_all
 from strongroom.ids import to_text
 
 BODY_BYTES_MAX: Final = 4 * 1024
+ADDRESS_CHARACTERS_MAX: Final = 64
 FAULTS: Final = 500
 """Below that a request was refused for what it is, before anything was done."""
 LOOKUPS_MAX: Final = 16
@@ -303,8 +305,29 @@ def client_address(scope: Scope, headers: dict[bytes, bytes], proxies: frozenset
     address = str(client[0]) if client else ""
     if address in proxies:
         told = headers.get(b"x-forwarded-for", b"").rpartition(b",")[2].strip()
-        address = told.decode("ascii", "replace")[:45] or address
-    return address
+        address = told.decode("ascii", "replace")[:ADDRESS_CHARACTERS_MAX] or address
+    return place_of(address)
+
+
+def place_of(address: str) -> str:
+    """What tries are counted of: an IPv4 address, or the 64 bits of an IPv6 one that a line has.
+
+    A port is left out; what is no address stands for itself.
+    """
+    bare = address.strip()
+    if bare.startswith("["):
+        bare = bare[1:].partition("]")[0]
+    elif bare.count(":") == 1:
+        bare = bare.partition(":")[0]
+    try:
+        found = ipaddress.ip_address(bare.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(found, ipaddress.IPv6Address):
+        if found.ipv4_mapped is not None:
+            return str(found.ipv4_mapped)
+        return str(ipaddress.ip_network((found, 64), strict=False))
+    return str(found)
 
 
 def back_url(checkout_url: str, payment_id: UUID) -> str:

@@ -40,6 +40,8 @@ from strongroom.telemetry.chosen import telemetry_of
 from strongroom.vault.opening import Vault, open_vault
 
 CONNECTIONS: Final = 8
+OLDEST_WORKER: Final = 35
+"""The migration that a worker has to know to say which card a token stands for."""
 
 log = structlog.get_logger()
 
@@ -59,7 +61,7 @@ async def serve_checkout(home: Home, host: str, port: int, metrics_port: int | N
     )
     await check_mode(pool, settings.mode)
     is_finished = await check_schema(pool)
-    await check_workers(pool)
+    await check_workers(pool, OLDEST_WORKER)
     vault = await open_vault(home, settings, "api")
     telemetry = telemetry_of(settings, clock, "strongroom-checkout", metrics_port)
     acceptor = Acceptor(pool, writers=settings.accept_writers, batch_max=settings.accept_batch_max)

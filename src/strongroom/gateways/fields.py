@@ -1,7 +1,7 @@
 """What a gateway can be asked for about the card fields that a browser has of it."""
 
 from collections.abc import Mapping
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from msgspec import Struct
 
@@ -16,10 +16,14 @@ class ClientToken(Struct, frozen=True):
     token: Secret
 
 
+UNNAMED: Final = "card_unnamed"
+"""The gateway says nothing that a card could be counted by; asking again changes nothing."""
+
+
 class CardSeen(Struct, frozen=True):
     """What a gateway calls the card of a token: the same in whatever token it comes.
 
-    None for what is no card, and for a token that the gateway does not know.
+    None for a token that the gateway does not know, which it will take no money by.
     """
 
     mark: str | None
@@ -29,7 +33,7 @@ class CardReader(Protocol):
     """A gateway that says which card its fields made a token of. No method raises."""
 
     def card_of(self, account: Account, token: str) -> Asking[CardSeen | NotSent | Unknown]:
-        """Which card it is; the token can be used afterwards."""
+        """Which card it is; the token can be used afterwards. NotSent(UNNAMED) for what is none."""
         ...
 
     async def close(self) -> None:

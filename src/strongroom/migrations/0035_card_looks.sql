@@ -29,13 +29,12 @@ CREATE POLICY of_bucket ON strongroom.card_looks TO strongroom_worker USING (buc
 
 -- Who shows the page asks, and cannot say what came of it.
 GRANT SELECT, DELETE ON strongroom.card_looks TO strongroom_api;
+GRANT UPDATE (asked_at, run_at, tries) ON strongroom.card_looks TO strongroom_api;
 GRANT INSERT (legal_entity_id, payment_id, token, gateway_account_id, bucket, asked_at, run_at)
   ON strongroom.card_looks TO strongroom_api;
 GRANT SELECT ON strongroom.card_looks TO strongroom_worker;
 GRANT UPDATE (run_at, lease, tries, seen_at, card) ON strongroom.card_looks TO strongroom_worker;
 
--- How many tokens of a link were looked at, and the card that its last try is counted for.
-ALTER TABLE strongroom.checkout_links
-  ADD COLUMN looks smallint NOT NULL DEFAULT 0,
-  ADD COLUMN counted_card bytea;
-GRANT UPDATE (looks, counted_card) ON strongroom.checkout_links TO strongroom_api;
+-- The card that a link's last try is counted for.
+ALTER TABLE strongroom.checkout_links ADD COLUMN counted_card bytea;
+GRANT UPDATE (counted_card) ON strongroom.checkout_links TO strongroom_api;

@@ -1,14 +1,16 @@
 """Which card a nonce stands for, asked of Braintree's stand-in."""
 
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from strongroom.clock import SystemClock
-from strongroom.gateways.braintree.fields import BraintreeFields
-from strongroom.gateways.fields import CardSeen
+from strongroom.gateways.braintree.fields import BraintreeFields, _seen
+from strongroom.gateways.fields import UNNAMED, CardSeen
 from strongroom.gateways.port import Account
-from strongroom.payments.states import Unknown
+from strongroom.payments.states import NotSent
 from tests.integration.braintree_adapter.selling import KEYS, Keys
 from tests.sandbox.braintree_server import RunningBraintree
 
@@ -63,4 +65,19 @@ async def test_what_is_no_answer_names_no_card(
     knobs.knobs({"fault": fault, "match": FIND})
     answer, _ = await fields.card_of(account, "fake-valid-nonce")
     assert not isinstance(answer, CardSeen), answer
-    assert answer != Unknown("malformed_nonce")
+    assert answer != NotSent(UNNAMED)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"type": "CreditCard", "details": {}},
+        {
+            "type": "CreditCard",
+            "details": {"bin": "411111", "last_four": None, "card_type": "Visa"},
+        },
+        {"type": "PayPalAccount", "details": {"email": "a@shop.example"}},
+    ],
+)
+def test_a_nonce_of_a_code_alone_or_of_no_card_names_none(told: dict[str, Any]) -> None:
+    assert _seen(SimpleNamespace(**told)) == NotSent(UNNAMED)

@@ -5,10 +5,11 @@ from collections.abc import AsyncIterator
 import pytest
 
 from strongroom.clock import SystemClock
-from strongroom.gateways.fields import CardSeen
+from strongroom.gateways.fields import UNNAMED, CardSeen
+from strongroom.gateways.lines import has_failed
 from strongroom.gateways.port import Account
 from strongroom.gateways.stripe.fields import StripeFields
-from strongroom.payments.states import NotSent, Unknown
+from strongroom.payments.states import NotSent
 from tests.integration.stripe_adapter.asking import (
     BROKEN,
     LOST,
@@ -69,10 +70,11 @@ async def test_a_card_without_a_name_is_no_answer(
 ) -> None:
     answering.will_say({"id": "pm_1", "object": "payment_method", "type": "card", "card": card})
     answer, _ = await fields.card_of(account_at(f"http://127.0.0.1:{answering.port}"), "pm_1")
-    assert answer == Unknown("malformed_method")
+    assert answer == NotSent(UNNAMED)
+    assert not has_failed(answer), "whoever makes such tokens must not make the line rest"
 
 
 async def test_what_is_no_card_has_no_name(fields: StripeFields, answering: Answering) -> None:
     answering.will_say({"id": "pm_1", "object": "payment_method", "type": "sepa_debit"})
     answer, _ = await fields.card_of(account_at(f"http://127.0.0.1:{answering.port}"), "pm_1")
-    assert answer == CardSeen(None)
+    assert answer == NotSent(UNNAMED)

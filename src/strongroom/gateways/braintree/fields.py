@@ -8,7 +8,7 @@ from braintree.exceptions.not_found_error import NotFoundError
 from strongroom.clock import Clock
 from strongroom.config import Mode
 from strongroom.gateways.braintree.connections import Connections, Heard
-from strongroom.gateways.fields import CardSeen, ClientToken
+from strongroom.gateways.fields import UNNAMED, CardSeen, ClientToken
 from strongroom.gateways.port import Account, Credentials, MerchantAccount
 from strongroom.payments.states import Call, NotSent, Unknown
 from strongroom.vault.secret import Secret
@@ -45,7 +45,7 @@ class BraintreeFields:
         Two cards of one bank in a thousand share them, so a limit counts their tries together.
         """
 
-        def find(gateway: BraintreeGateway) -> Heard[CardSeen | Unknown]:
+        def find(gateway: BraintreeGateway) -> Heard[CardSeen | NotSent]:
             try:
                 return Heard(_seen(gateway.payment_method_nonce.find(token)))
             except NotFoundError:
@@ -58,10 +58,9 @@ class BraintreeFields:
         self._connections.close()
 
 
-def _seen(found: Any) -> CardSeen | Unknown:
-    if found.type != "CreditCard":
-        return CardSeen(None)
+def _seen(found: Any) -> CardSeen | NotSent:
+    """A nonce of a code alone, or of no card, names none."""
     parts = [found.details.get(name) for name in ("bin", "last_four", "card_type")]
-    if not all(isinstance(part, str) and part for part in parts):
-        return Unknown("malformed_nonce")
+    if found.type != "CreditCard" or not all(isinstance(part, str) and part for part in parts):
+        return NotSent(UNNAMED)
     return CardSeen(" ".join(parts))

@@ -1,16 +1,18 @@
 """What Stripe's card fields made: which card a PaymentMethod stands for."""
 
-from typing import Any
+from typing import Any, Final
 
 from stripe import PaymentMethod, StripeError
 
 from strongroom.clock import Clock
 from strongroom.config import Mode
-from strongroom.gateways.fields import CardSeen
+from strongroom.gateways.fields import UNNAMED, CardSeen
 from strongroom.gateways.port import Account, Credentials
 from strongroom.gateways.stripe.connections import Ask, Connections
 from strongroom.gateways.stripe.errors import code_of, unanswered
 from strongroom.payments.states import Call, NotSent, Unknown
+
+NO_SUCH_METHOD: Final = "resource_missing"
 
 
 class StripeFields:
@@ -39,16 +41,15 @@ class StripeFields:
         await self._connections.close()
 
 
-def _seen(found: PaymentMethod) -> CardSeen | Unknown:
-    if found.type != "card":
-        return CardSeen(None)
+def _seen(found: PaymentMethod) -> CardSeen | NotSent:
     mark: Any = getattr(getattr(found, "card", None), "fingerprint", None)
-    return CardSeen(mark) if isinstance(mark, str) and mark else Unknown("malformed_method")
+    is_named = found.type == "card" and isinstance(mark, str) and mark
+    return CardSeen(mark) if is_named else NotSent(UNNAMED)
 
 
 def _not_seen(error: StripeError) -> tuple[CardSeen | NotSent | Unknown, None]:
     """A token that Stripe does not know is no card, and paying with it is refused there."""
     unknown = unanswered(error)
-    if unknown is None and error.http_status == 404:
+    if unknown is None and code_of(error) == NO_SUCH_METHOD:
         return CardSeen(None), None
     return unknown or Unknown(code_of(error)), None
