@@ -262,8 +262,9 @@ async def upgrade(home: Home, *, finish: bool, tell: Tell) -> list[str]:
             connection, now, finish=finish, tell=tell, before_finishing=fill_vault
         )
         tell(f"partitions of the events reach to {await extend_events(connection, now, tell)}")
+        url = home.secret("database_owner_url")
+        await _make_logins(connection, home, url, LOG_ROLES, keep=True)
         await index_events(connection, tell)
-        await _make_logins(connection, home, home.secret("database_owner_url"), LOG_ROLES)
     return applied + of_keys
 
 
@@ -342,25 +343,32 @@ async def _is_there(url: str) -> bool:
 
 
 async def _make_logins(
-    connection: Connection, home: Home, owner_url: str, groups: Iterable[str]
+    connection: Connection,
+    home: Home,
+    owner_url: str,
+    groups: Iterable[str],
+    *,
+    keep: bool = False,
 ) -> None:
-    """To the payments, one of each group."""
+    """To the payments, one of each group. `keep`: one that is there may be another home's."""
     for group in groups:
         name = f"database_{group.removeprefix('strongroom_')}_url"
-        await _make_login(connection, home, owner_url, group, name)
+        await _make_login(connection, home, owner_url, group, name, keep=keep)
 
 
 async def _make_login(
-    connection: Connection, home: Home, owner_url: str, group: str, secret_name: str
+    connection: Connection, home: Home, owner_url: str, group: str, name: str, *, keep: bool = False
 ) -> None:
     """A login of this database that inherits the group's grants; its URL becomes a secret."""
     database = await connection.fetchval("SELECT current_database()")
     login = _short(f"{group}_{database}")
     there = await connection.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", login)
-    if there and home.has_secret(secret_name):
-        url = _url_for(owner_url, login, _password_in(home.secret(secret_name)))
-        if home.secret(secret_name) != url:  # the server moved to another port
-            home.write_secret(secret_name, url)
+    if there and keep and not home.has_secret(name):
+        return
+    if there and home.has_secret(name):
+        url = _url_for(owner_url, login, _password_in(home.secret(name)))
+        if home.secret(name) != url:  # the server moved to another port
+            home.write_secret(name, url)
         return
     password = secrets.token_urlsafe(32)
     verb = "ALTER" if there else "CREATE"
@@ -371,7 +379,7 @@ async def _make_login(
     await connection.execute(f"GRANT {group} TO {_quoted(login)}")
     await connection.execute(f"REVOKE ALL ON DATABASE {_quoted(database)} FROM PUBLIC")
     await connection.execute(f"GRANT CONNECT ON DATABASE {_quoted(database)} TO {_quoted(login)}")
-    home.write_secret(secret_name, _url_for(owner_url, login, password))
+    home.write_secret(name, _url_for(owner_url, login, password))
 
 
 def _url_for(owner_url: str, login: str, password: str) -> str:

@@ -12,6 +12,7 @@ from tests.acceptance.client import Api, order, until
 from tests.acceptance.conftest import Merchant, new_merchant
 from tests.acceptance.running import Running, environment, program
 
+BOTH = "amount_minor = amount_minor {0} 1, version = version {0} 1"
 EDITS = {
     "an amount": (
         "UPDATE payments SET amount_minor = amount_minor + 1 WHERE payment_id = $1",
@@ -22,6 +23,11 @@ EDITS = {
         "UPDATE payments SET status = 'failed' WHERE payment_id = $1",
         "UPDATE payments SET status = 'succeeded' WHERE payment_id = $1",
         "was edited: its row is not what its event",
+    ),
+    "an amount and a version": (
+        f"UPDATE payments SET {BOTH.format('+')} WHERE payment_id = $1",
+        f"UPDATE payments SET {BOTH.format('-')} WHERE payment_id = $1",
+        "which no event led to",
     ),
     "a version": (
         "UPDATE payments SET version = version - 1 WHERE payment_id = $1",
@@ -83,10 +89,14 @@ async def test_a_payment_is_proven_to_who_has_no_database(
     assert "payment.accepted" in told
     assert f"/{audited.legal_entity}\n" in told
     content = json.loads(proof.read_text())
-    content["entries"].pop(0)
-    proof.write_text(json.dumps(content))
-    code, told = said(running, "verify", "--proof", str(proof), "--key", str(key))
-    assert (code, "is not version 1 of its subject" in told) == (1, True), told
+    another = {**content, "id": await paid(audited_api, running)}
+    drawing = {**content, "id": content["id"] + "\x1b[2J"}
+    shorter = {**content, "entries": content["entries"][1:]}
+    tried = ((another, "another subject"), (drawing, "another subject"), (shorter, "not version 1"))
+    for forged, why in tried:
+        proof.write_text(json.dumps(forged))
+        code, told = said(running, "verify", "--proof", str(proof), "--key", str(key))
+        assert (code, why in told, "\x1b" in told) == (1, True, False), told
 
 
 async def test_explain_says_where_the_log_has_an_event(audited_api: Api, running: Running) -> None:

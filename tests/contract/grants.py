@@ -8,13 +8,17 @@ KEPT_FROM_WORKERS = (
 )  # fmt: skip
 """Tables that a worker has no right to."""
 
+EVENT = "actor at kind legal_entity_id payload payment_id row_digest row_format version"
+CUSTOMER_EVENT = "actor at kind legal_entity_id owner_id payload row_digest version"
+"""What is written of an event; by which transaction, the database says."""
+
 ON_TABLES: Final = {
     ("strongroom_api", "directory.deployment"): "SELECT",
     ("strongroom_api", "directory.legal_entities"): "SELECT",
     ("strongroom_api", "strongroom.api_keys"): "SELECT",
     ("strongroom_api", "strongroom.attempts"): "SELECT",
     ("strongroom_api", "strongroom.disputes"): "SELECT",
-    ("strongroom_api", "strongroom.customer_events"): "INSERT SELECT",
+    ("strongroom_api", "strongroom.customer_events"): "SELECT",
     ("strongroom_api", "strongroom.customer_keys"): "INSERT SELECT",
     ("strongroom_api", "strongroom.customers"): "INSERT SELECT",
     ("strongroom_api", "strongroom.gateway_customers"): "SELECT",
@@ -33,7 +37,6 @@ ON_TABLES: Final = {
     ("strongroom_worker", "strongroom.tax_calculations"): "SELECT",
     ("strongroom_worker", "strongroom.tax_jobs"): "DELETE INSERT SELECT UPDATE",
     ("strongroom_worker", "strongroom.tax_transactions"): "INSERT SELECT",
-    ("strongroom_worker", "strongroom.customer_events"): "INSERT",
     ("strongroom_worker", "strongroom.gateway_customers"): "INSERT SELECT",
     ("strongroom_worker", "strongroom.payment_method_jobs"): "DELETE SELECT UPDATE",
     ("strongroom_worker", "strongroom.payment_method_tokens"): "SELECT",
@@ -60,7 +63,7 @@ ON_TABLES: Final = {
     ("strongroom_signer", "strongroom.log_entries"): "SELECT",
     ("strongroom_signer", "strongroom.log_heads"): "SELECT",
     ("strongroom_signer", "strongroom.log_checkpoints"): "INSERT SELECT UPDATE",
-    ("strongroom_api", "strongroom.events"): "INSERT SELECT",
+    ("strongroom_api", "strongroom.events"): "SELECT",
     ("strongroom_api", "strongroom.gateway_accounts"): "SELECT",
     ("strongroom_api", "strongroom.idempotency_keys"): "INSERT SELECT",
     ("strongroom_api", "strongroom.jobs"): "INSERT SELECT UPDATE",
@@ -81,7 +84,7 @@ ON_TABLES: Final = {
     ("strongroom_worker", "strongroom.attempts"): "INSERT SELECT",
     ("strongroom_worker", "strongroom.dispute_answers"): "SELECT",
     ("strongroom_worker", "strongroom.disputes"): "INSERT SELECT",
-    ("strongroom_worker", "strongroom.events"): "INSERT SELECT",
+    ("strongroom_worker", "strongroom.events"): "SELECT",
     ("strongroom_worker", "strongroom.gateway_accounts"): "SELECT",
     ("strongroom_worker", "strongroom.idempotency_keys"): "DELETE",
     ("strongroom_worker", "strongroom.jobs"): "DELETE SELECT UPDATE",
@@ -159,11 +162,11 @@ ON_COLUMNS: Final = {
         "gateway_object_id opened_at status status_reason updated_at",
     ("strongroom_api", "strongroom.checkout_limits", "UPDATE"): "tries",
     ("strongroom_api", "strongroom.checkout_links", "UPDATE"):
-        "counted_at counted_card counted_for created_at expires_at looks revoked_at "
-        "secret_digest tries",
+        "counted_at counted_card counted_for created_at expires_at revoked_at secret_digest tries",
     ("strongroom_api", "strongroom.checkout_reports", "UPDATE"): "last_at reports",
     ("strongroom_api", "strongroom.card_looks", "INSERT"):
         "asked_at bucket gateway_account_id legal_entity_id payment_id run_at token",
+    ("strongroom_api", "strongroom.card_looks", "UPDATE"): "asked_at run_at tries",
     ("strongroom_worker", "strongroom.card_looks", "UPDATE"): "card lease run_at seen_at tries",
     ("strongroom_api", "strongroom.client_tokens", "INSERT"):
         "asked_at bucket currency gateway_account_id legal_entity_id payment_id run_at",
@@ -178,6 +181,10 @@ ON_COLUMNS: Final = {
         "legal_entity_id metadata payment_id reason refund_id status updated_at",
     ("strongroom_api", "strongroom.secrets", "SELECT"):
         "kind legal_entity_id owner_id retired_at sealed version",
+    ("strongroom_api", "strongroom.events", "INSERT"): EVENT,
+    ("strongroom_worker", "strongroom.events", "INSERT"): EVENT,
+    ("strongroom_api", "strongroom.customer_events", "INSERT"): CUSTOMER_EVENT,
+    ("strongroom_worker", "strongroom.customer_events", "INSERT"): CUSTOMER_EVENT,
     ("strongroom_api", "strongroom.webhook_events", "INSERT"):
         "amount_minor attempt_no body_digest bucket currency gateway_account_id gateway_event_id "
         "gateway_object_id happened_at kind known_by lane legal_entity_id object_type owner_id "

@@ -4,14 +4,18 @@ import asyncio
 import random
 from collections import defaultdict
 from collections.abc import AsyncIterator
+from hashlib import sha256
 from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
+from msgspec.structs import replace
 
 from strongroom.clock import SystemClock
 from strongroom.database import connect_pool
+from strongroom.errors import InvariantBroken
+from strongroom.log.entries import Entry
 from strongroom.log.sequencing import Sequencer
 from tests.integration.conftest import NOW, Deployment
 
@@ -178,6 +182,33 @@ async def test_whatever_is_written_meanwhile_by_many_has_one_place_in_order(
     assert {one for log in found.values() for one in log if one[0] in ours} == committed
 
 
+async def test_a_copy_with_other_transactions_is_noticed(
+    deployment: Deployment, owner: asyncpg.Pool, pool: asyncpg.Pool, sequencer: Sequencer
+) -> None:
+    await sequencer.step(pool)
+    ahead = "9000000000:9000000000:"
+    await owner.execute("UPDATE directory.log_cursor SET seen = $1::text::pg_snapshot", ahead)
+    await add(owner, deployment.ours.legal_entity_id, uuid4(), 1)
+    for _ in range(2):
+        with pytest.raises(InvariantBroken):
+            await sequencer.step(pool)
+    seen = await owner.fetchval("SELECT seen::text FROM directory.log_cursor")
+    assert seen == ahead, "it does not move, so nothing is lost"
+
+
+async def test_a_payload_that_is_too_long_stands_as_its_digest(
+    deployment: Deployment, owner: asyncpg.Pool, pool: asyncpg.Pool, sequencer: Sequencer
+) -> None:
+    ours, long = deployment.ours, b"x" * 60_001
+    await owner.execute(NEW_EVENT, ours.legal_entity_id, ours.payment_id, 2, NOW, b"d" * 32, long)
+    await sequencer.step(pool)
+    content = await owner.fetchval("SELECT entry FROM log_entries WHERE version = 2")
+    read = Entry.read(content)
+    assert read.is_digested
+    assert read.payload == f"sha256 {sha256(long).hexdigest()}".encode()
+    assert replace(read, payload=long, is_digested=False).content() == content
+
+
 ATTACKS = (
     "UPDATE strongroom.log_entries SET entry = ''",
     "DELETE FROM strongroom.log_entries",
@@ -186,6 +217,12 @@ ATTACKS = (
     "TRUNCATE strongroom.log_entries",
     "DELETE FROM directory.log_cursor",
     "INSERT INTO directory.log_cursor (seen) VALUES ('3:3:')",
+    *(
+        f"INSERT INTO strongroom.{table} (legal_entity_id, {owner}, version, kind, actor, at, "
+        f"row_digest, payload, xid) VALUES ('{UUID(int=1)}', '{UUID(int=1)}', 1, 'a.b', 'x', "
+        "'2026-01-01', '', '', 1)"
+        for table, owner in (("events", "payment_id"), ("customer_events", "owner_id"))
+    ),
 )
 
 

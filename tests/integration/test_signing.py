@@ -11,9 +11,10 @@ from strongroom.clock import SystemClock
 from strongroom.config import ConfigurationError
 from strongroom.database import connect_pool
 from strongroom.ids import to_text
+from strongroom.log.memory import Memory
 from strongroom.log.notes import Checkpoint, NoteKey, NoteVerifier, open_note
 from strongroom.log.sequencing import Sequencer
-from strongroom.log.signing import Memory, Signer
+from strongroom.log.signing import Signer
 from strongroom.log.tiles import TileFolder
 from strongroom.log.verifying import LogRefused, verify_folder
 from tests.integration.conftest import NOW, Deployment
@@ -35,15 +36,21 @@ class Log:
     ) -> None:
         self.entity, self.pools, self.folder = deployment.ours.legal_entity_id, pools, folder
         self.sequencer = Sequencer(deployment.url("sequencer"), SystemClock())
-        self.signer = self.restarted()
+        self.memory = Memory(folder / "signer")
+        self.memory.hold()
+        self.signer = self.new_signer()
 
-    def restarted(self) -> Signer:
-        signer = Signer(
-            self.pools["signer"], SystemClock(), KEY, self.folder / "log",
-            Memory(self.folder / "signer"),
-        )  # fmt: skip
-        signer.remember()
+    def new_signer(self) -> Signer:
+        return Signer(self.pools["signer"], SystemClock(), KEY, self.folder / "log", self.memory)
+
+    async def restarted(self) -> Signer:
+        signer = self.new_signer()
+        await signer.remember()
         return signer
+
+    def forget(self) -> None:
+        for file in (self.folder / "signer").glob("*.json"):
+            file.unlink()
 
     async def add(self, many: int) -> UUID:
         subject = uuid4()
@@ -95,7 +102,7 @@ async def test_a_signer_that_was_killed_goes_on_where_it_was(log: Log) -> None:
     await log.go_on()
     first = (log.own / "checkpoint").read_bytes()
     (log.own / "checkpoint").unlink()  # it had written down its memory, and nothing after it
-    log.signer = log.restarted()
+    log.signer = await log.restarted()
     assert (log.own / "checkpoint").read_bytes() == first
     await log.add(10)
     assert await log.go_on() == 10
@@ -104,14 +111,12 @@ async def test_a_signer_that_was_killed_goes_on_where_it_was(log: Log) -> None:
 
 async def test_files_that_were_written_before_a_kill_are_written_again(log: Log) -> None:
     await log.add(700)
-    memory = (log.folder / "signer").glob("*.json")
     await log.go_on()
-    for file in memory:  # the tiles were on disk, the memory was not
-        file.unlink()
-    (log.own / "checkpoint").unlink()
+    log.forget()  # the tiles were on disk, the memory was not, and nothing was signed
     for other in (log.folder / "log").glob("ent_*"):
         (other / "checkpoint").unlink(missing_ok=True)
-    log.signer = log.restarted()
+    await log.pools["owner"].execute("DELETE FROM log_checkpoints")
+    log.signer = await log.restarted()
     await log.go_on()
     assert verify_folder(TileFolder(log.own), log.verifier).size == 701
 
@@ -134,7 +139,7 @@ async def test_what_was_edited_after_it_was_signed_changes_nothing_that_is_signe
     )
 
 
-@pytest.mark.parametrize("attack", ["shorter", "gap"])
+@pytest.mark.parametrize("attack", ["shorter", "grown again", "gap"])
 async def test_a_database_that_lost_what_was_signed_is_signed_no_more(
     log: Log, attack: str
 ) -> None:
@@ -142,17 +147,69 @@ async def test_a_database_that_lost_what_was_signed_is_signed_no_more(
     await log.go_on()
     before = log.checkpoint()
     owner = log.pools["owner"]
-    if attack == "shorter":  # a restore of an older backup
-        await owner.execute("DELETE FROM log_entries WHERE index >= 10")
-        await owner.execute("UPDATE log_heads SET size = 10")
-    else:
+    if attack == "gap":
         await log.add(5)
         await log.sequencer.step(log.pools["sequencer"])
         await owner.execute("DELETE FROM log_entries WHERE index = 22")
+    else:  # a restore of an older backup
+        ours = "legal_entity_id = $1"
+        await owner.execute(f"DELETE FROM log_entries WHERE index >= 10 AND {ours}", log.entity)
+        await owner.execute(f"UPDATE log_heads SET size = 10 WHERE {ours}", log.entity)
+    if attack == "grown again":  # before the signer looks
+        await log.add(40)
+        await log.sequencer.step(log.pools["sequencer"])
     assert await log.signer.step() == 0
-    await log.add(30)
+    for signer in (log.signer, await log.restarted()):
+        log.signer = signer
+        await log.add(30)
+        await log.go_on()
+        assert log.checkpoint() == before
+
+
+async def test_of_two_signers_one_signs(log: Log) -> None:
+    with pytest.raises(ConfigurationError, match="another signer"):
+        Memory(log.folder / "signer").hold()
+
+
+@pytest.mark.parametrize("known_by", ["checkpoint", "checkpoint.cosigned", "database"])
+async def test_a_memory_of_before_signs_nothing(log: Log, known_by: str) -> None:
+    await log.add(3)
     await log.go_on()
-    assert log.checkpoint() == before
+    files = {file: file.read_bytes() for file in (log.folder / "signer").glob("*.json")}
+    await log.add(3)
+    await log.go_on()
+    for file, content in files.items():
+        file.write_bytes(content)
+    newest = log.own / "checkpoint"
+    content = newest.read_bytes()
+    if known_by != "database":
+        await log.pools["owner"].execute("DELETE FROM log_checkpoints")
+    if known_by == "checkpoint.cosigned":
+        newest.rename(log.own / "checkpoint.cosigned")
+    if known_by == "database":
+        newest.unlink()
+    with pytest.raises(ConfigurationError, match="does not remember"):
+        await log.restarted()
+    if known_by == "checkpoint":
+        assert newest.read_bytes() == content
+
+
+async def test_one_log_that_cannot_be_signed_holds_up_no_other(
+    log: Log, deployment: Deployment
+) -> None:
+    await log.sequencer.step(log.pools["sequencer"])
+    signed = 0
+    for entity in (deployment.ours, deployment.theirs):
+        folder = log.folder / "log" / to_text("ent", entity.legal_entity_id)
+        folder.parent.mkdir(exist_ok=True)
+        if not folder.exists():
+            folder.write_text("no folder")
+            with pytest.raises((FileExistsError, NotADirectoryError)):
+                await log.signer.step()
+            folder.unlink()
+        signed += await log.signer.step()
+    assert signed == 1, "the second one was signed while the first could not be"
+    assert len(list((log.folder / "signer").glob("*.json"))) == 2
 
 
 async def test_a_signer_without_its_memory_does_not_guess(log: Log) -> None:
@@ -161,11 +218,10 @@ async def test_a_signer_without_its_memory_does_not_guess(log: Log) -> None:
     for file in (log.folder / "signer").glob("*.json"):
         file.write_text("{")
     with pytest.raises(ConfigurationError, match="restore it from a backup"):
-        log.restarted()
-    for file in (log.folder / "signer").glob("*.json"):
-        file.unlink()
+        await log.restarted()
+    log.forget()
     with pytest.raises(ConfigurationError, match="does not remember"):
-        log.restarted()
+        await log.restarted()
 
 
 async def test_each_legal_entity_has_a_log_of_its_own(log: Log, deployment: Deployment) -> None:

@@ -17,6 +17,7 @@ from strongroom.database import connect_pool
 from strongroom.ids import to_text
 from strongroom.log import submitting
 from strongroom.log.cosignatures import CosignatureVerifier, witnessed
+from strongroom.log.memory import Memory
 from strongroom.log.notes import NoteKey, open_note
 from strongroom.log.submitting import Submitter
 from strongroom.log.tiles import TileFolder
@@ -135,6 +136,7 @@ async def test_the_signer_s_process_submits_to_the_witnesses_of_its_settings(
     home = deployment.home
     home.write_settings(Settings(mode="dev", witnesses=(running.at,)))
     home.write_secret("log_key", KEY.text().reveal_text())
+    (home.path / "signer").mkdir()  # key and memory belong together
     await log.add(9)
     await log.sequencer.step(log.pools["sequencer"])
     process = subprocess.Popen(  # noqa: ASYNC220 - it is over at once
@@ -168,7 +170,10 @@ async def test_a_forked_log_is_not_cosigned_and_the_auditor_refuses_it(
         "UPDATE log_entries SET entry = entry || 'edited' WHERE legal_entity_id = $1 AND index = 7",
         log.entity,
     )
-    log.signer = log.restarted()
+    await log.pools["owner"].execute("DELETE FROM log_checkpoints")
+    log.memory = Memory(log.folder / "signer")
+    log.memory.hold()
+    log.signer = await log.restarted()
     with capture_logs() as lines:
         await log.go_on()
         async with submitted(log.folder / "log", running.at):
@@ -214,7 +219,9 @@ async def test_who_submits_anew_asks_the_witness_what_it_saw(log: Log, running: 
         await log.go_on()
         async with submitted(log.folder / "log", running.at):
             await until_seen(checkpoint, running.vkey, log.checkpoint().size)
-    log.signer = log.restarted()  # it publishes the checkpoint anew, as the log alone signed it
+    log.signer = (
+        await log.restarted()
+    )  # it publishes the checkpoint anew, as the log alone signed it
     assert size_of(checkpoint, running.vkey) == -1
     async with submitted(log.folder / "log", running.at):
         await until_seen(checkpoint, running.vkey, 11)

@@ -6,6 +6,7 @@ from uuid import UUID
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from strongroom.log.entries import EPOCH, MICROSECOND, Entry, EntryMalformed
 
@@ -35,9 +36,13 @@ def test_what_was_written_is_read(entry: Entry) -> None:
 
 
 def test_a_payload_that_is_too_long_stands_as_its_digest() -> None:
-    entry = Entry.read(GOOD + b"x" * 70_000)
-    assert len(entry.content()) < 400
-    assert b"\nsha256 " in entry.content()
+    long = replace(Entry.read(GOOD), payload=b"x" * 70_000)
+    content = long.content()
+    assert len(content) < 400
+    assert content.startswith(b"strongroom/1+digest ")
+    assert Entry.read(content).content() == content
+    digest = content.partition(b"\n")[2]
+    assert replace(long, payload=digest).content() != content
 
 
 def test_an_entry_is_read() -> None:
@@ -52,7 +57,8 @@ def test_an_entry_is_read() -> None:
     [
         b"", b"\n", GOOD.partition(b"\n")[0], b"strongroom/2" + GOOD[12:],
         GOOD.replace(b" 1 ", b" one "), GOOD.replace(b"ab", b"zz", 1), GOOD.replace(b" 4 ", b" "),
-        b"\xff" + GOOD,
+        b"\xff" + GOOD, GOOD.replace(b" 1 ", b" +1 "), GOOD.replace(b" 4 ", b" 0_4 "),
+        GOOD.replace(b"ab", b"AB"), GOOD.replace(b"01890a5d-", b"01890a5d"), GOOD + b"x" * 70_000,
         GOOD.replace(b"1700000000000001", b"9" * 40),
     ],
 )  # fmt: skip

@@ -18,7 +18,6 @@ from strongroom.config import ConfigurationError, Home
 from strongroom.database import connect_pool, reading, statements
 from strongroom.ids import MalformedId, from_any_text, to_text
 from strongroom.log.comparing import Compared, Comparing
-from strongroom.log.entries import EntryMalformed
 from strongroom.log.notes import NoteVerifier, to_base64
 from strongroom.log.proofs import make_proof
 from strongroom.log.tiles import PUBLIC_KEY, TileFolder, TilesRefused
@@ -89,7 +88,7 @@ def verify_rows(options: argparse.Namespace) -> int:
 
     try:
         verified, compared = asyncio.run(run())
-    except (LogRefused, TilesRefused, EntryMalformed) as refusal:
+    except (LogRefused, TilesRefused) as refusal:
         print(f"strongroom: {refusal}", file=sys.stderr)
         return 1
     print(f"origin    {verified.origin}\nsize      {verified.size}")

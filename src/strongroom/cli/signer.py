@@ -12,11 +12,12 @@ from typing import Final
 import structlog
 
 from strongroom.clock import SystemClock
-from strongroom.config import Home
+from strongroom.config import ConfigurationError, Home
 from strongroom.database import connect_pool
 from strongroom.directory import check_mode, check_schema, log_origin
+from strongroom.log.memory import Memory, entities_in
 from strongroom.log.notes import NoteKey
-from strongroom.log.signing import Memory, Signer
+from strongroom.log.signing import Signer
 from strongroom.log.submitting import Submitter
 from strongroom.process import calm_collector, stop_signals
 from strongroom.vault.secret import Secret
@@ -41,12 +42,12 @@ async def run_signer(home: Home) -> None:
     )
     await check_mode(pool, settings.mode)
     await check_schema(pool)
-    signer = Signer(
-        pool, SystemClock(), key_of(home, await log_origin(pool)), home.path / LOGS,
-        Memory(home.path / MEMORY),
-    )  # fmt: skip
+    memory = Memory(home.path / MEMORY)
+    key = key_of(home, await log_origin(pool), memory)
+    memory.hold()
+    signer = Signer(pool, SystemClock(), key, log_folder(home), memory)
     submitter = Submitter(log_folder(home), settings.witnesses)
-    signer.remember()
+    await signer.remember()
     calm_collector()
     stopping = stop_signals()
     running = asyncio.create_task(signer.run())
@@ -58,18 +59,33 @@ async def run_signer(home: Home) -> None:
     running.cancel()
     submitting.cancel()
     await asyncio.gather(running, submitting, return_exceptions=True)
+    memory.release()
     await pool.close()
     log.info("signer_stopped")
 
 
-def key_of(home: Home, origin: str) -> NoteKey:
+def key_of(home: Home, origin: str, memory: Memory) -> NoteKey:
     """The key of this deployment's logs; the first time it is made here, where it is to stay.
 
-    Raises ConfigurationError and NoteRefused when the file is not usable.
+    Key and memory belong together: one without the other was lost. Raises ConfigurationError, and
+    NoteRefused when the file is not usable.
     """
     if not home.has_secret(KEY):
+        if memory.exists() or entities_in(log_folder(home)):
+            raise ConfigurationError(
+                f"{home.secrets / KEY} is missing, and logs were signed before: restore it. A new "
+                "key would sign all of history anew."
+            )
         home.write_secret(KEY, NoteKey.new(origin).text().reveal_text())
-    return NoteKey.read(Secret(home.secret(KEY)))
+    elif not memory.exists():
+        raise ConfigurationError(
+            f"{memory.folder} is missing, and without it nobody knows what {KEY} has signed: "
+            "restore it from a backup."
+        )
+    key = NoteKey.read(Secret(home.secret(KEY)))
+    if key.name != origin:
+        raise ConfigurationError(f"{home.secrets / KEY} signs as {key.name}, not as {origin}.")
+    return key
 
 
 def log_folder(home: Home) -> Path:

@@ -103,7 +103,9 @@ def _verify_file(file: Path, verifier: NoteVerifier) -> None:
     found = check_proof(content, verifier)
     print(f"proof   {found.id}: {len(found.entries)} events, each in the log")
     for entry in found.entries:
-        print(f"  {rfc3339(entry.at)}  {entry.kind}  v{entry.version}  by {entry.actor}")
+        actor = entry.actor.encode("unicode_escape").decode()  # nobody draws on the terminal
+        kind = entry.kind.encode("unicode_escape").decode()
+        print(f"  {rfc3339(entry.at)}  {kind}  v{entry.version}  by {actor}")
     checkpoint = found.checkpoint
     print(f"origin  {checkpoint.origin}\nsize    {checkpoint.size}")
     print(f"root    {to_base64(checkpoint.root)}")

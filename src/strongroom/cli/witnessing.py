@@ -29,6 +29,8 @@ BODY_SECONDS_MAX: Final = 10.0
 SUBMISSIONS_MAX: Final = 64
 """That are read and judged at once; more are asked to come again."""
 SHUTDOWN_SECONDS: Final = 5.0
+IDLE_SECONDS: Final = 15.0
+"""A connection that asks nothing is closed."""
 HEADER_BYTES_MAX: Final = 4_096
 
 log = structlog.get_logger()
@@ -47,7 +49,7 @@ async def serve_witness(
     known = read_logs(files_of(logs))
     runner = web.AppRunner(
         application_of(Witness(folder, key, known, SystemClock())),
-        access_log=None, shutdown_timeout=SHUTDOWN_SECONDS,
+        access_log=None, shutdown_timeout=SHUTDOWN_SECONDS, keepalive_timeout=IDLE_SECONDS,
         max_line_size=HEADER_BYTES_MAX, max_field_size=HEADER_BYTES_MAX,
     )  # fmt: skip
     stopping = stop_signals()

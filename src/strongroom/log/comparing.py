@@ -14,9 +14,10 @@ import asyncpg
 
 from strongroom.database import reading, statements
 from strongroom.ids import to_text
-from strongroom.log.entries import Entry
+from strongroom.log.entries import Entry, EntryMalformed
 from strongroom.payments.reads import read_payments
 from strongroom.payments.rows import digest_in_format
+from strongroom.payments.states import Payment
 
 SQL: Final = statements("strongroom.log", "log.sql")
 PAGE: Final = 2000
@@ -57,10 +58,11 @@ class Comparing:
         self._problems: list[str] = []
 
     async def compare(self, entries: Iterable[bytes]) -> Compared:
-        """`entries` are those that were signed, in order. Raises EntryMalformed, UNREACHABLE."""
+        """`entries` are those that were signed, in order. Raises UNREACHABLE."""
         for page in _pages(entries):
-            await self._compare_events([Entry.read(content) for content in page], page)
-        await self._look_for_unplaced()
+            await self._compare_events(page)
+        for statement in ("event_names", "customer_event_names"):
+            await self._look_for_unplaced(statement)
         await self._compare_payments()
         return Compared(self._placed, self._payments, self._waiting, self._problems)
 
@@ -68,32 +70,57 @@ class Comparing:
         if len(self._problems) < PROBLEMS_MAX:
             self._problems.append(problem)
 
-    async def _compare_events(self, entries: Sequence[Entry], page: Sequence[bytes]) -> None:
-        subjects = [entry.subject_id for entry in entries]
-        versions = [entry.version for entry in entries]
+    async def _compare_events(self, page: Sequence[bytes]) -> None:
+        entries: list[tuple[Entry, bytes]] = []
+        for content in page:
+            try:
+                entries.append((Entry.read(content), content))
+            except EntryMalformed:
+                self._tell(
+                    f"entry {self._placed + len(entries)} is not one that this version makes"
+                )
+        subjects = [entry.subject_id for entry, _ in entries]
+        versions = [entry.version for entry, _ in entries]
         async with reading(self._pool, [self._entity]) as connection:
             rows = await connection.fetch(SQL["events_of"], self._entity, subjects, versions)
         found = {(row["subject_id"], row["version"]): _entry_of(row) for row in rows}
-        for entry, content in zip(entries, page, strict=True):
+        for entry, content in entries:
             there = found.get((entry.subject_id, entry.version))
             if there is None:
                 self._tell(f"{_named(entry)} is in the log and not in the database")
             elif there.content() != content:
                 self._tell(f"{_named(entry)} is not what the log says it was")
+            if entry.version != self._version_of(entry.subject_id) + 1:
+                self._tell(f"{_named(entry)} is not the next version of its subject in the log")
             if entry.kind == ACCEPTED:
                 self._without_row.add(entry.subject_id)
             self._newest[entry.subject_id] = Newest(
                 entry.version, entry.row_format, entry.row_digest
             )
-        self._placed += len(entries)
+        self._placed += len(page)
 
-    async def _look_for_unplaced(self) -> None:
-        async with reading(self._pool, [self._entity]) as connection:
-            rows = await connection.fetch(SQL["unplaced"], self._entity)
-        for row in rows:
-            if row["at"] < self._now - PLACED_WITHIN:
-                self._tell(f"{_named(_entry_of(row))} is in the database and not in the log")
-        self._waiting = len(rows)
+    def _version_of(self, subject_id: UUID) -> int:
+        newest = self._newest.get(subject_id)
+        return 0 if newest is None else newest.version
+
+    def _is_recent(self, at: datetime) -> bool:
+        """Whether it may be on its way; a time to come is nobody's."""
+        return self._now - PLACED_WITHIN <= at <= self._now + PLACED_WITHIN
+
+    async def _look_for_unplaced(self, statement: str) -> None:
+        above: tuple[UUID, int] = (LOWEST, 0)
+        while True:
+            async with reading(self._pool, [self._entity]) as connection:
+                rows = await connection.fetch(SQL[statement], self._entity, *above, PAGE)
+            if not rows:
+                return
+            for row in rows:
+                if row["version"] > self._version_of(row["subject_id"]):
+                    self._waiting += 1
+                    if not self._is_recent(row["at"]):
+                        name = f"event {row['version']} of {row['subject_id']} ({row['kind']})"
+                        self._tell(f"{name} is in the database and not in the log")
+            above = (rows[-1]["subject_id"], rows[-1]["version"])
 
     async def _compare_payments(self) -> None:
         above = LOWEST
@@ -104,25 +131,35 @@ class Comparing:
                 break
             ids = [row["payment_id"] for row in rows]
             for payment in await read_payments(self._pool, dict.fromkeys(ids, self._entity)):
-                name = to_text("pay", payment.payment_id)
-                newest = self._newest.get(payment.payment_id)
-                if newest is None:
-                    if payment.updated_at < self._now - PLACED_WITHIN:
-                        self._tell(f"payment {name} is in the database and not in the log")
-                elif payment.version < newest.version:
-                    self._tell(f"payment {name} is older in the database than in the log")
-                elif payment.version == newest.version and (
-                    digest_in_format(payment, newest.row_format) != newest.row_digest
-                ):
-                    self._tell(
-                        f"payment {name} was edited: its row is not what its event "
-                        f"{newest.version} led to"
-                    )
+                await self._compare_payment(payment)
             self._payments += len(ids)
             self._without_row.difference_update(ids)
             above = ids[-1]
         for payment_id in sorted(self._without_row):
             self._tell(f"payment {to_text('pay', payment_id)} is in the log and has no row")
+
+    async def _compare_payment(self, payment: Payment) -> None:
+        name = f"payment {to_text('pay', payment.payment_id)}"
+        newest = self._newest.get(payment.payment_id)
+        if newest is not None and payment.version < newest.version:
+            self._tell(f"{name} is older in the database than in the log")
+            return
+        if newest is None or payment.version > newest.version:
+            newest = await self._to_be_signed(payment)
+            if newest is None:
+                self._tell(f"{name} has version {payment.version}, which no event led to")
+                return
+        if digest_in_format(payment, newest.row_format) != newest.row_digest:
+            self._tell(f"{name} was edited: its row is not what its event {newest.version} led to")
+
+    async def _to_be_signed(self, payment: Payment) -> Newest | None:
+        """The event of the row's version, if it is on its way into the log."""
+        wanted = ([payment.payment_id], [payment.version])
+        async with reading(self._pool, [self._entity]) as connection:
+            rows = await connection.fetch(SQL["events_of"], self._entity, *wanted)
+        if not rows or not self._is_recent(rows[0]["at"]):
+            return None
+        return Newest(rows[0]["version"], rows[0]["row_format"], rows[0]["row_digest"])
 
 
 def _pages(entries: Iterable[bytes]) -> Iterator[list[bytes]]:

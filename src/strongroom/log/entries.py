@@ -14,6 +14,8 @@ from uuid import UUID
 from msgspec import Struct
 
 FORMAT: Final = "strongroom/1"
+DIGESTED: Final = "strongroom/1+digest"
+"""Of an entry whose payload stands as its digest."""
 PAYLOAD_BYTES_MAX: Final = 60_000
 """A longer payload stands as its digest: `sha256 ` and 64 hexadecimal digits."""
 PARTS: Final = 8
@@ -36,16 +38,19 @@ class Entry(Struct, frozen=True, kw_only=True):
     row_digest: bytes
     actor: str
     payload: bytes
+    is_digested: bool = False
 
     def content(self) -> bytes:
         """The bytes of the entry."""
         microseconds = (self.at - EPOCH) // MICROSECOND
+        is_digested = self.is_digested or len(self.payload) > PAYLOAD_BYTES_MAX
+        form = DIGESTED if is_digested else FORMAT
         head = (
-            f"{FORMAT} {self.kind} {self.subject_id} {self.version} {microseconds} "
+            f"{form} {self.kind} {self.subject_id} {self.version} {microseconds} "
             f"{self.row_format} {self.row_digest.hex()} {self.actor}\n"
         )
         payload = self.payload
-        if len(payload) > PAYLOAD_BYTES_MAX:
+        if is_digested and not self.is_digested:
             payload = f"sha256 {sha256(payload).hexdigest()}".encode()
         return head.encode() + payload
 
@@ -53,12 +58,14 @@ class Entry(Struct, frozen=True, kw_only=True):
     def read(cls, content: bytes) -> "Entry":
         """The event of these bytes. Raises EntryMalformed."""
         head, newline, payload = content.partition(b"\n")
+        if len(payload) > PAYLOAD_BYTES_MAX:
+            raise EntryMalformed("a payload of this length stands as its digest")
         try:
             parts = head.decode().split(" ", PARTS - 1)
-            if not newline or len(parts) != PARTS or parts[0] != FORMAT:
+            if not newline or len(parts) != PARTS or parts[0] not in (FORMAT, DIGESTED):
                 raise EntryMalformed(f"an entry begins with {FORMAT}")
             _, kind, subject, version, microseconds, row_format, digest, actor = parts
-            return cls(
+            found = cls(
                 kind=kind,
                 subject_id=UUID(subject),
                 version=int(version),
@@ -67,6 +74,10 @@ class Entry(Struct, frozen=True, kw_only=True):
                 row_digest=bytes.fromhex(digest),
                 actor=actor,
                 payload=payload,
+                is_digested=parts[0] == DIGESTED,
             )
         except (ValueError, OverflowError):
             raise EntryMalformed("a part of the entry is not what its place says") from None
+        if found.content() != content:
+            raise EntryMalformed("an entry is written in one way only")
+        return found

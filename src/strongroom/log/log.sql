@@ -2,26 +2,30 @@
 SELECT seen::text AS seen, is_begun FROM directory.log_cursor
 FOR UPDATE SKIP LOCKED;
 
--- sequence: what has been committed since the snapshot $1, whose xmin is $2, gets its place
+-- sequence: what a snapshot with xmax $1 and the open transactions $2 did not show gets its place
 -- $4: it is the first time, and events that know no transaction get theirs before all others.
 -- Of a payload that no bundle of the log has room for its digest stands there.
 -- A version of a subject comes after those before it, though its transaction may have begun first.
-WITH seen AS MATERIALIZED (
-  SELECT $1::text::pg_snapshot AS before, pg_current_snapshot() AS now
-), found AS MATERIALIZED (
-  SELECT e.* FROM seen CROSS JOIN LATERAL (
-    SELECT legal_entity_id, payment_id AS subject_id, version, kind, actor, at, row_format,
-      row_digest, payload, xid
-    FROM events WHERE xid >= $2
-    UNION ALL
-    SELECT legal_entity_id, owner_id, version, kind, actor, at, 0, row_digest, payload, xid
-    FROM customer_events WHERE xid >= $2
-  ) e WHERE NOT pg_visible_in_snapshot(e.xid::text::xid8, seen.before)
+WITH found AS MATERIALIZED (
+  SELECT legal_entity_id, payment_id AS subject_id, version, kind, actor, at, row_format,
+    row_digest, payload, xid, false AS of_customer
+  FROM events WHERE xid >= $1
   UNION ALL
-  SELECT legal_entity_id, payment_id, version, kind, actor, at, row_format, row_digest, payload, 0
+  SELECT legal_entity_id, payment_id, version, kind, actor, at, row_format, row_digest, payload,
+    xid, false
+  FROM events WHERE xid = ANY ($2::bigint[])
+  UNION ALL
+  SELECT legal_entity_id, owner_id, version, kind, actor, at, 0, row_digest, payload, xid, true
+  FROM customer_events WHERE xid >= $1
+  UNION ALL
+  SELECT legal_entity_id, owner_id, version, kind, actor, at, 0, row_digest, payload, xid, true
+  FROM customer_events WHERE xid = ANY ($2::bigint[])
+  UNION ALL
+  SELECT legal_entity_id, payment_id, version, kind, actor, at, row_format, row_digest, payload,
+    0, false
   FROM events WHERE $4 AND xid IS NULL
   UNION ALL
-  SELECT legal_entity_id, owner_id, version, kind, actor, at, 0, row_digest, payload, 0
+  SELECT legal_entity_id, owner_id, version, kind, actor, at, 0, row_digest, payload, 0, true
   FROM customer_events WHERE $4 AND xid IS NULL
 ), placed AS MATERIALIZED (
   SELECT f.*, max(xid) OVER (PARTITION BY legal_entity_id, subject_id ORDER BY version) AS place
@@ -31,8 +35,10 @@ WITH seen AS MATERIALIZED (
     PARTITION BY p.legal_entity_id ORDER BY p.place, p.subject_id, p.version) AS index
   FROM placed p LEFT JOIN log_heads h ON h.legal_entity_id = p.legal_entity_id
 ), written AS (
-  INSERT INTO log_entries (legal_entity_id, index, subject_id, version, sequenced_at, entry)
-  SELECT legal_entity_id, index, subject_id, version, $3, convert_to(concat_ws(' ', 'strongroom/1',
+  INSERT INTO log_entries (legal_entity_id, index, subject_id, version, of_customer, sequenced_at,
+    entry)
+  SELECT legal_entity_id, index, subject_id, version, of_customer, $3, convert_to(concat_ws(' ',
+      CASE WHEN octet_length(payload) <= 60000 THEN 'strongroom/1' ELSE 'strongroom/1+digest' END,
       kind, subject_id, version, (extract(epoch FROM at) * 1000000)::bigint, row_format,
       encode(row_digest, 'hex'), actor) || E'\n', 'UTF8') ||
     CASE WHEN octet_length(payload) <= 60000 THEN payload
@@ -43,8 +49,7 @@ WITH seen AS MATERIALIZED (
   SELECT legal_entity_id, max(index) + 1 FROM numbered GROUP BY legal_entity_id
   ON CONFLICT (legal_entity_id) DO UPDATE SET size = excluded.size
 )
-SELECT seen.now::text AS now, (SELECT count(*) FROM numbered) AS entries,
-  (SELECT min(at) FROM numbered) AS oldest FROM seen;
+SELECT pg_current_snapshot()::text AS now, (SELECT count(*) FROM numbered) AS entries;
 
 -- move_cursor: what it shows has its place
 UPDATE directory.log_cursor SET seen = $1::text::pg_snapshot, is_begun = true;
@@ -55,6 +60,9 @@ SELECT legal_entity_id, size FROM log_heads;
 -- entries: those of one log from an index on
 SELECT index, entry FROM log_entries WHERE legal_entity_id = $1 AND index >= $2
 ORDER BY index LIMIT $3;
+
+-- notes: what was signed last, as the database has it
+SELECT legal_entity_id, note FROM log_checkpoints;
 
 -- keep_checkpoint: the newest of a log
 INSERT INTO log_checkpoints (legal_entity_id, size, note, signed_at) VALUES ($1, $2, $3, $4)
@@ -75,16 +83,15 @@ CROSS JOIN LATERAL (
   LIMIT 1
 ) e;
 
--- unplaced: events that have no place in the log yet
-SELECT e.* FROM (
-  SELECT kind, payment_id AS subject_id, version, at, row_format::integer, row_digest, actor,
-    payload
-  FROM events WHERE legal_entity_id = $1
-  UNION ALL
-  SELECT kind, owner_id, version, at, 0, row_digest, actor, payload
-  FROM customer_events WHERE legal_entity_id = $1
-) e WHERE NOT EXISTS (SELECT FROM log_entries l
-  WHERE l.legal_entity_id = $1 AND l.subject_id = e.subject_id AND l.version = e.version);
+-- event_names: a page of the events that the database shows
+SELECT payment_id AS subject_id, version, at, kind FROM events
+WHERE legal_entity_id = $1 AND (payment_id, version) > ($2, $3)
+ORDER BY payment_id, version LIMIT $4;
+
+-- customer_event_names: as event_names, of customers and their payment methods
+SELECT owner_id AS subject_id, version, at, kind FROM customer_events
+WHERE legal_entity_id = $1 AND (owner_id, version) > ($2, $3)
+ORDER BY owner_id, version LIMIT $4;
 
 -- payment_ids: a page of them
 SELECT payment_id FROM payments WHERE legal_entity_id = $1 AND payment_id > $2

@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
+from strongroom.ids import MalformedId, from_any_text
 from strongroom.log.entries import Entry, EntryMalformed
 from strongroom.log.notes import Checkpoint, NoteVerifier
 from strongroom.log.tiles import TileFolder
@@ -54,8 +55,10 @@ def make_proof(
         ProvenEntry(b64encode(content).decode(), prove(folder, index, verifier).decode())
         for index, content in entries
     ]
-    made = ProofFile(FORMAT, identifier, proven)
-    return msgspec.json.format(msgspec.json.encode(made)) + b"\n"
+    made = msgspec.json.encode(ProofFile(FORMAT, identifier, proven))
+    content = msgspec.json.format(made) + b"\n"
+    check_proof(content, verifier)  # the database and the folder may differ
+    return content
 
 
 def check_proof(content: bytes, verifier: NoteVerifier) -> Proven:
@@ -82,4 +85,10 @@ def check_proof(content: bytes, verifier: NoteVerifier) -> Proven:
         if entry.version != number or entry.subject_id != (entries or [entry])[0].subject_id:
             raise LogRefused(f"Entry {number} of the proof is not version {number} of its subject.")
         entries.append(entry)
+    try:
+        is_named = from_any_text(file.id) == entries[0].subject_id
+    except MalformedId:
+        is_named = False
+    if not is_named:
+        raise LogRefused("The proof is of another subject than it says.")
     return Proven(file.id, entries, checkpoints[-1])

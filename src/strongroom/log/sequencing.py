@@ -21,8 +21,9 @@ PAUSE_SECONDS: Final = 0.1
 STANDBY_SECONDS: Final = 1.0
 """Between two tries to take over from another sequencer."""
 FAILED_WAIT_SECONDS: Final = 1.0
-STATEMENT_SECONDS_MAX: Final = 3600.0
+FIRST_SECONDS_MAX: Final = 3600.0
 """The first time, all that was there before gets its place in one transaction."""
+LOOK_SECONDS_MAX: Final = 60.0
 IDLE_MOVES: Final = timedelta(seconds=5)
 """How often the cursor moves though nothing happened, so that no look has to go far back."""
 
@@ -67,14 +68,17 @@ class Sequencer:
             seen, is_first = cursor["seen"], not cursor["is_begun"]
             row = await connection.fetchrow(
                 SQL["sequence"],
-                seen,
-                oldest_of(seen),
+                newest_of(seen),
+                open_in(seen),
                 now,
                 is_first,
-                timeout=STATEMENT_SECONDS_MAX,
+                timeout=FIRST_SECONDS_MAX if is_first else LOOK_SECONDS_MAX,
             )
             if row is None:
                 raise InvariantBroken("the sequencer has no answer")
+            if newest_of(row["now"]) < newest_of(seen):
+                # A copy of the data without its transactions: what is new cannot be told by them.
+                raise InvariantBroken("the database has fewer transactions than the log has seen")
             entries: int = row["entries"]
             if entries or is_first or now - self._moved_at >= IDLE_MOVES:
                 await connection.execute(SQL["move_cursor"], row["now"])
@@ -82,6 +86,11 @@ class Sequencer:
         return entries
 
 
-def oldest_of(snapshot: str) -> int:
-    """The xmin of a snapshot: what is older has ended, and is shown where it was committed."""
-    return int(snapshot.partition(":")[0])
+def newest_of(snapshot: str) -> int:
+    """The xmax of a snapshot: no transaction from it on was shown."""
+    return int(snapshot.split(":")[1])
+
+
+def open_in(snapshot: str) -> list[int]:
+    """The transactions below xmax that were under way, so not shown either."""
+    return [int(one) for one in snapshot.split(":")[2].split(",") if one]

@@ -19,56 +19,24 @@ from strongroom.clock import Clock
 from strongroom.config import ConfigurationError, replace_file
 from strongroom.database import SERIALIZATION_FAILURES, UNREACHABLE, statements
 from strongroom.errors import described
-from strongroom.ids import from_text, to_text
-from strongroom.log.notes import Checkpoint, NoteKey, sign_note
-from strongroom.log.tiles import PUBLIC_KEY, TileFolder, sync
-from strongroom.log.tree import NO_LEAVES, Frontier, leaf_hash
+from strongroom.ids import to_text
+from strongroom.log.memory import NOTHING, Memory, Signed, entities_in
+from strongroom.log.notes import Checkpoint, NoteKey, NoteRefused, open_note, sign_note
+from strongroom.log.tiles import CHECKPOINT, PUBLIC_KEY, TileFolder
+from strongroom.log.tree import Frontier, leaf_hash
 
 SQL: Final = statements("strongroom.log", "log.sql")
 PAUSE_SECONDS: Final = 0.2
 FAILED_WAIT_SECONDS: Final = 1.0
 ENTRIES_MAX: Final = 20_000
 """Of one log that are read at once."""
-MEMORY_MODE: Final = 0o600
+PUBLIC_MODE: Final = 0o644
 
 log = structlog.get_logger()
 
 
 class LogRewritten(Exception):
     """The database shows less than was signed, or a gap: nothing of this log is signed any more."""
-
-
-class Memory:
-    """What was signed last of each log: its size and the right edge of its tree, in files."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-
-    def logs(self) -> list[UUID]:
-        """The legal entities of which something was signed."""
-        return [from_text("ent", file.stem) for file in self._folder.glob("ent_*.json")]
-
-    def read(self, legal_entity_id: UUID) -> Frontier:
-        """Raises ConfigurationError where the file cannot be read: nobody may guess it."""
-        file = self._file(legal_entity_id)
-        try:
-            return msgspec.json.decode(file.read_bytes(), type=Frontier)
-        except FileNotFoundError:
-            return NO_LEAVES
-        except (OSError, msgspec.MsgspecError):
-            raise ConfigurationError(
-                f"{file} cannot be read, and without it nobody knows what was signed: restore it "
-                "from a backup of this folder."
-            ) from None
-
-    def write(self, legal_entity_id: UUID, frontier: Frontier) -> None:
-        """On disk when it returns."""
-        replace_file(self._file(legal_entity_id), msgspec.json.encode(frontier), MEMORY_MODE)
-        sync(self._folder)
-
-    def _file(self, legal_entity_id: UUID) -> Path:
-        return self._folder / f"{to_text('ent', legal_entity_id)}.json"
 
 
 class Signer:
@@ -80,8 +48,7 @@ class Signer:
         """`key` is in the name of the deployment's log origin; `logs` is the folder for all."""
         self._pool, self._clock, self._key = pool, clock, key
         self._logs, self._memory = logs, memory
-        self._known: dict[UUID, Frontier] = {}
-        self._refused: set[UUID] = set()
+        self._known: dict[UUID, Signed] = {}
 
     def origin(self, legal_entity_id: UUID) -> str:
         """The name of one log: that of the deployment, and the legal entity."""
@@ -91,20 +58,41 @@ class Signer:
         """Where its tiles and its checkpoint lie."""
         return self._logs / to_text("ent", legal_entity_id)
 
-    def remember(self) -> None:
-        """Takes up what was signed before. Raises ConfigurationError where that is not known."""
+    async def remember(self) -> None:
+        """Takes up what was signed before.
+
+        Raises ConfigurationError where that is not known, or less than what stands in the log's
+        folder or in the database under this key: then the memory is an older one.
+        """
         for legal_entity_id in self._memory.logs():
-            self._known[legal_entity_id] = frontier = self._memory.read(legal_entity_id)
-            self._publish(legal_entity_id, frontier)
-        if self._logs.is_dir():
-            for folder in self._logs.glob("ent_*"):
-                if (folder / "checkpoint").exists() and (
-                    from_text("ent", folder.name) not in self._known
-                ):
-                    raise ConfigurationError(
-                        f"{folder} has a checkpoint that this signer does not remember: restore "
-                        "its memory from a backup."
-                    )
+            self._known[legal_entity_id] = self._memory.read(legal_entity_id)
+        async with self._pool.acquire() as connection:
+            notes = [
+                (row["legal_entity_id"], row["note"])
+                for row in await connection.fetch(SQL["notes"])
+            ]
+        for legal_entity_id in entities_in(self._logs):
+            files = sorted(self.folder(legal_entity_id).glob(f"{CHECKPOINT}*"))
+            notes.extend((legal_entity_id, file.read_bytes()) for file in files)
+        for legal_entity_id, note in notes:
+            self._check_remembered(legal_entity_id, note)
+        for legal_entity_id, signed in self._known.items():
+            self._publish(legal_entity_id, signed.frontier)
+
+    def _check_remembered(self, legal_entity_id: UUID, note: bytes) -> None:
+        verifier = self._key.named(self.origin(legal_entity_id)).verifier
+        try:
+            seen = Checkpoint.read(open_note(note, verifier))
+        except NoteRefused:
+            return  # not signed by this key
+        frontier = self._known.get(legal_entity_id, NOTHING).frontier
+        if seen.size > frontier.size or (
+            seen.size == frontier.size != 0 and seen.root != frontier.root()
+        ):
+            raise ConfigurationError(
+                f"a checkpoint of {self.folder(legal_entity_id)} is of {seen.size} entries, which "
+                "this signer does not remember: restore its memory from a backup that does."
+            )
 
     async def run(self) -> None:
         """Goes on until it is cancelled; what fails is tried again."""
@@ -124,33 +112,49 @@ class Signer:
         """Signs what has grown; returns how many entries were new."""
         async with self._pool.acquire() as connection:
             heads = await connection.fetch(SQL["heads"])
-        new = 0
+        new, faults = 0, []
         for legal_entity_id, size in heads:
-            signed = self._known.get(legal_entity_id, NO_LEAVES).size
-            if legal_entity_id in self._refused or size == signed:
+            signed = self._known.get(legal_entity_id, NOTHING)
+            if signed.refused is not None or size == signed.frontier.size:
                 continue
             try:
                 await self._extend(legal_entity_id, size)
             except LogRewritten as found:
-                self._refused.add(legal_entity_id)
+                refused = msgspec.structs.replace(signed, refused=str(found))
+                self._memory.write(legal_entity_id, refused)
+                self._known[legal_entity_id] = refused
                 log.error("log_rewritten", reason=str(found), ids=[to_text("ent", legal_entity_id)])
                 continue
-            new += size - signed
+            except Exception as fault:  # noqa: BLE001 - the other logs are still to be signed
+                faults.append(fault)
+                continue
+            new += size - signed.frontier.size
+        if faults:
+            raise faults[0]
         return new
 
     async def _extend(self, legal_entity_id: UUID, size: int) -> None:
-        frontier = self._known.get(legal_entity_id, NO_LEAVES)
+        known = self._known.get(legal_entity_id, NOTHING)
+        frontier, last = known.frontier, known.last
         if size < frontier.size:
             raise LogRewritten("shorter_than_signed")
         tiles = TileFolder(self.folder(legal_entity_id))
         while frontier.size < size:
-            entries = await self._entries(legal_entity_id, frontier.size, size)
+            # The last one that was signed is read again: a log that was cut and has grown since
+            # would go on behind entries that nobody signed.
+            again = 1 if frontier.size else 0
+            entries = await self._entries(legal_entity_id, frontier.size - again, size)
+            if again and leaf_hash(entries[0]) != last:
+                raise LogRewritten("last_entry_differs")
+            entries = entries[again:]
+            hashes = [leaf_hash(entry) for entry in entries]
             tiles.append(frontier.size, entries)
-            frontier = frontier.extended([leaf_hash(entry) for entry in entries])
+            frontier, last = frontier.extended(hashes), hashes[-1]
         # What is signed must be remembered first: never two roots of one size.
-        self._memory.write(legal_entity_id, frontier)
-        self._known[legal_entity_id] = frontier
+        signed = Signed(frontier, last)
+        self._memory.write(legal_entity_id, signed)
         note = self._publish(legal_entity_id, frontier)
+        self._known[legal_entity_id] = signed
         async with self._pool.acquire() as connection:
             kept = (legal_entity_id, frontier.size, note, self._clock.now())
             await connection.execute(SQL["keep_checkpoint"], *kept)
@@ -168,6 +172,8 @@ class Signer:
         key = self._key.named(origin)
         note = sign_note(Checkpoint(origin, frontier.size, frontier.root()).text(), key)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / PUBLIC_KEY).write_text(key.verifier.text() + "\n")
+        public = (key.verifier.text() + "\n").encode()
+        if not (folder / PUBLIC_KEY).exists() or (folder / PUBLIC_KEY).read_bytes() != public:
+            replace_file(folder / PUBLIC_KEY, public, PUBLIC_MODE)
         TileFolder(folder).write_checkpoint(note)
         return note

@@ -6,10 +6,11 @@ CREATE TABLE strongroom.log_entries (
   index bigint NOT NULL CHECK (index >= 0),
   subject_id uuid NOT NULL, -- a payment, a refund, a customer, …
   version integer NOT NULL,
+  of_customer boolean NOT NULL, -- which table of events it is of
   sequenced_at timestamptz NOT NULL,
   entry bytea NOT NULL, -- the leaf of the tree, byte by byte
   PRIMARY KEY (legal_entity_id, index),
-  UNIQUE (legal_entity_id, subject_id, version)
+  UNIQUE (legal_entity_id, subject_id, version, of_customer)
 );
 
 -- How many entries each log has.
