@@ -87,6 +87,22 @@ async def process(schema_url, request):
     await connection.close()
 
 
+@pytest.mark.parametrize("role", catalog.LOG_ROLES)
+async def test_the_roles_of_the_log_have_no_way_to_the_keys(schema_url, role):
+    connection = await asyncpg.connect(schema_url)
+    try:
+        for table in text.KEYS_TABLES:
+            assert not await connection.fetchval(
+                "SELECT has_any_column_privilege($1, $2, 'SELECT, INSERT, UPDATE')",
+                role, f"strongroom.{table}",
+            )  # fmt: skip
+        assert not await connection.fetchval(
+            "SELECT has_schema_privilege($1, 'strongroom', 'USAGE')", role
+        )
+    finally:
+        await connection.close()
+
+
 @pytest.mark.parametrize("file", files(KEYS), ids=lambda file: file.name)
 def test_no_migration_says_what_is_forbidden(file):
     assert list(text.forbidden(file.sql)) == []

@@ -302,7 +302,7 @@ async def test_without_its_entity_a_process_sees_nothing(worker, owner, table):
         assert await worker.fetchval(f"SELECT count(*) FROM {table}") == 0
 
 
-@pytest.mark.parametrize("role", catalog.PROCESS_ROLES)
+@pytest.mark.parametrize("role", catalog.PROCESS_ROLES + catalog.LOG_ROLES)
 async def test_a_partition_cannot_be_read_around_the_policy(owner, role):
     await owner.execute(f"BEGIN; SET LOCAL ROLE {role}")
     with pytest.raises(asyncpg.InsufficientPrivilegeError):

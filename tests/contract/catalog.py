@@ -2,9 +2,9 @@
 
 from typing import Final
 
-PROCESS_ROLES: Final = (
-    "strongroom_api", "strongroom_worker", "strongroom_sequencer", "strongroom_signer",
-)  # fmt: skip
+PROCESS_ROLES: Final = ("strongroom_api", "strongroom_worker")
+LOG_ROLES: Final = ("strongroom_sequencer", "strongroom_signer")
+"""Those of the log, which have nothing to do with the keys."""
 OURS: Final = "('strongroom', 'directory')"
 
 WRONG: Final = {

@@ -156,7 +156,13 @@ class Submitter:
         now = monotonic_seconds()
         if now - standing.told_at.get(event, -TOLD_SECONDS) >= TOLD_SECONDS:
             standing.told_at[event] = now
-            log.error(event, **told)
+            match event:
+                case "witness_refuses":
+                    log.error("witness_refuses", **told)
+                case "witness_lags":
+                    log.error("witness_lags", **told)
+                case _:
+                    log.error("log_not_submitted", **told)
 
     async def _submit(
         self,
