@@ -16,7 +16,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Iterable
 from hashlib import sha256
 from itertools import chain
-from typing import Final, NoReturn, Protocol, Self
+from typing import ClassVar, Final, Generic, NoReturn, Protocol, Self, TypeVar
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -68,11 +68,15 @@ class Verifier(Protocol):
         ...
 
 
-class NoteVerifier(Struct, frozen=True):
-    """Who is known to sign: a name, and an Ed25519 public key of 32 bytes.
+class PublicKey(Struct, frozen=True):
+    """A name, and an Ed25519 public key of 32 bytes, of the kind that a subclass says.
 
     Raises NoteRefused for a name that no note can have, and for a key of another length.
     """
+
+    kind: ClassVar[bytes]
+    other_kind: ClassVar[str]
+    """What is said of a key of another kind."""
 
     name: str
     public: bytes
@@ -84,41 +88,56 @@ class NoteVerifier(Struct, frozen=True):
 
     @property
     def key_id(self) -> bytes:
-        """Four bytes that tell keys of one name apart; they are no protection."""
-        return key_id_of(self.name, ED25519 + self.public)
+        """Four bytes that tell keys of one name and of other kinds apart; no protection."""
+        return key_id_of(self.name, self.kind + self.public)
 
     def text(self) -> str:
         """The key for others: name+id+base64."""
-        return f"{self.name}+{self.key_id.hex()}+{to_base64(ED25519 + self.public)}"
+        return f"{self.name}+{self.key_id.hex()}+{to_base64(self.kind + self.public)}"
 
     @classmethod
     def read(cls, text: str) -> Self:
-        """The verifier of a text as `text` gives it. Raises NoteRefused."""
+        """The key of a text as `text` gives it. Raises NoteRefused."""
         name, key_id, kind, key = key_parts(text)
-        if kind != ED25519:
-            raise NoteRefused("the key is of a kind that is not known here")
+        if kind != cls.kind:
+            raise NoteRefused(f"the key is {cls.other_kind}")
         found = cls(name, key)
         if found.key_id != key_id:
             raise NoteRefused("the key and its id do not go together")
         return found
 
-    def verifies(self, text: bytes, signature: bytes) -> bool:
-        """Whether this key signed this text."""
+    def has_signed(self, message: bytes, signature: bytes) -> bool:
+        """Whether the bare Ed25519 signature of these bytes is of this key."""
         try:
-            Ed25519PublicKey.from_public_bytes(self.public).verify(signature, text)
+            Ed25519PublicKey.from_public_bytes(self.public).verify(signature, message)
         except (InvalidSignature, ValueError):
             return False
         return True
 
 
-class NoteKey:
-    """A name and the private key that signs in it. Neither its text nor its errors show the key."""
+class NoteVerifier(PublicKey, frozen=True):
+    """Who is known to sign notes, as a log does."""
+
+    kind = ED25519
+    other_kind = "of a kind that is not known here"
+
+    def verifies(self, text: bytes, signature: bytes) -> bool:
+        """Whether this key signed this text."""
+        return self.has_signed(text, signature)
+
+
+Public = TypeVar("Public", bound=PublicKey)
+
+
+class PrivateKey(Generic[Public]):
+    """A name and a private key, of a kind that a subclass says; neither text nor error shows it."""
 
     __slots__ = ("_key", "verifier")
+    of: type[Public]
 
     def __init__(self, name: str, key: Ed25519PrivateKey) -> None:
         self._key: Final = key
-        self.verifier: Final = NoteVerifier(name, key.public_key().public_bytes_raw())
+        self.verifier: Final[Public] = self.of(name, key.public_key().public_bytes_raw())
 
     @classmethod
     def new(cls, name: str) -> Self:
@@ -135,8 +154,8 @@ class NoteKey:
         if not words.startswith(PRIVATE):
             raise NoteRefused(f"a private key begins with {PRIVATE}")
         name, key_id, kind, seed = key_parts(words.removeprefix(PRIVATE))
-        if kind != ED25519 or len(seed) != KEY_BYTES:
-            raise NoteRefused("the private key is of a kind that is not known here")
+        if kind != cls.of.kind or len(seed) != KEY_BYTES:
+            raise NoteRefused(f"the private key is {cls.of.other_kind}")
         found = cls(name, Ed25519PrivateKey.from_private_bytes(seed))
         if found.verifier.key_id != key_id:
             raise NoteRefused("the private key and its id do not go together")
@@ -147,24 +166,31 @@ class NoteKey:
         """Who signs."""
         return self.verifier.name
 
+    def text(self) -> Secret:
+        """The key as Go writes it: PRIVATE+KEY+name+id+base64, with the byte of its kind."""
+        seed = to_base64(self.of.kind + self._key.private_bytes_raw())
+        return Secret(f"{PRIVATE}{self.name}+{self.verifier.key_id.hex()}+{seed}")
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r}, [secret])"
+
+    def __reduce_ex__(self, _: object) -> NoReturn:
+        raise TypeError("a private key is not serialised")
+
+
+class NoteKey(PrivateKey[NoteVerifier]):
+    """Who signs notes."""
+
+    __slots__ = ()
+    of = NoteVerifier
+
     def named(self, name: str) -> "NoteKey":
         """The same key in another name. Raises NoteRefused for a name that no note can have."""
         return NoteKey(name, self._key)
 
-    def text(self) -> Secret:
-        """The key as Go writes it: PRIVATE+KEY+name+id+base64."""
-        seed = to_base64(ED25519 + self._key.private_bytes_raw())
-        return Secret(f"{PRIVATE}{self.name}+{self.verifier.key_id.hex()}+{seed}")
-
     def sign(self, text: bytes) -> bytes:
         """The signature, 64 bytes."""
         return self._key.sign(text)
-
-    def __repr__(self) -> str:
-        return f"NoteKey({self.name!r}, [secret])"
-
-    def __reduce_ex__(self, _: object) -> NoReturn:
-        raise TypeError("a private key is not serialised")
 
 
 def sign_note(text: bytes, *keys: NoteKey) -> bytes:
