@@ -53,33 +53,52 @@ CROSS JOIN LATERAL (SELECT * FROM refunds found
   WHERE found.legal_entity_id = item.legal_entity_id
     AND found.refund_id = item.refund_id LIMIT 1) r;
 
--- hurry_payments: look at these now; those that somebody is at come back as held, and stay
-WITH job AS MATERIALIZED (
+-- hurry_payments: look at these now; those that somebody is at come back as held, and stay. A row
+-- that is locked is one of them: who waited for it here could hold what its holder waits for.
+WITH item AS MATERIALIZED (
+  SELECT legal_entity_id, payment_id FROM unnest($1::uuid[], $2::uuid[])
+    AS item (legal_entity_id, payment_id)
+), job AS MATERIALIZED (
   SELECT j.legal_entity_id, j.payment_id, j.run_at, j.held
-  FROM unnest($1::uuid[], $2::uuid[]) AS item (legal_entity_id, payment_id)
+  FROM item
   CROSS JOIN LATERAL (SELECT * FROM jobs found
     WHERE found.legal_entity_id = item.legal_entity_id
-      AND found.payment_id = item.payment_id LIMIT 1 FOR UPDATE) j
+      AND found.payment_id = item.payment_id LIMIT 1 FOR UPDATE SKIP LOCKED) j
 ), hurried AS (
   UPDATE jobs j SET run_at = $3 FROM job
   WHERE j.legal_entity_id = job.legal_entity_id AND j.payment_id = job.payment_id
     AND NOT job.held AND job.run_at > $3
 )
-SELECT legal_entity_id, payment_id AS owner_id FROM job WHERE held AND run_at > $3;
+SELECT legal_entity_id, payment_id AS owner_id FROM job WHERE held AND run_at > $3
+UNION ALL
+SELECT j.legal_entity_id, j.payment_id FROM item
+CROSS JOIN LATERAL (SELECT found.legal_entity_id, found.payment_id FROM jobs found
+  WHERE found.legal_entity_id = item.legal_entity_id
+    AND found.payment_id = item.payment_id LIMIT 1) j
+WHERE (j.payment_id IN (SELECT job.payment_id FROM job)) IS NOT TRUE;
 
 -- hurry_refunds: as hurry_payments, for refunds
-WITH job AS MATERIALIZED (
+WITH item AS MATERIALIZED (
+  SELECT legal_entity_id, refund_id FROM unnest($1::uuid[], $2::uuid[])
+    AS item (legal_entity_id, refund_id)
+), job AS MATERIALIZED (
   SELECT j.legal_entity_id, j.refund_id, j.run_at, j.held
-  FROM unnest($1::uuid[], $2::uuid[]) AS item (legal_entity_id, refund_id)
+  FROM item
   CROSS JOIN LATERAL (SELECT * FROM refund_jobs found
     WHERE found.legal_entity_id = item.legal_entity_id
-      AND found.refund_id = item.refund_id LIMIT 1 FOR UPDATE) j
+      AND found.refund_id = item.refund_id LIMIT 1 FOR UPDATE SKIP LOCKED) j
 ), hurried AS (
   UPDATE refund_jobs j SET run_at = $3 FROM job
   WHERE j.legal_entity_id = job.legal_entity_id AND j.refund_id = job.refund_id
     AND NOT job.held AND job.run_at > $3
 )
-SELECT legal_entity_id, refund_id AS owner_id FROM job WHERE held AND run_at > $3;
+SELECT legal_entity_id, refund_id AS owner_id FROM job WHERE held AND run_at > $3
+UNION ALL
+SELECT j.legal_entity_id, j.refund_id FROM item
+CROSS JOIN LATERAL (SELECT found.legal_entity_id, found.refund_id FROM refund_jobs found
+  WHERE found.legal_entity_id = item.legal_entity_id
+    AND found.refund_id = item.refund_id LIMIT 1) j
+WHERE (j.refund_id IN (SELECT job.refund_id FROM job)) IS NOT TRUE;
 
 -- end_hints: what became of hints that due_hints has locked; received ones come again at run_at
 UPDATE webhook_events e SET state = item.state, reason = item.reason, run_at = item.run_at,
