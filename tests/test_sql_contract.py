@@ -236,7 +236,7 @@ async def test_policies_read_their_setting_once(owner):
     assert {policy["name"].partition(".")[0] for policy in by_bucket} == {
         "alarms", "card_looks", "client_tokens", "jobs", "payment_method_jobs", "payment_savings",
         "refund_jobs", "reviews", "settlement_looks", "sweeps", "tax_jobs", "walks",
-        "webhook_events", "webhook_fetches",
+        "webhook_endpoints", "webhook_events", "webhook_fetches",
     }  # fmt: skip
     narrowing = [policy["name"] for policy in policies if not policy["widens"]]
     assert narrowing == ["secrets.of_webhooks"]

@@ -20,7 +20,7 @@ from strongroom.customers.methods import Methods
 from strongroom.customers.register import Register
 from strongroom.customers.saver import Saver
 from strongroom.database import connect_pool
-from strongroom.desks import tax_worker, workers_of
+from strongroom.desks import deliverer_of, tax_worker, workers_of
 from strongroom.directory import (
     check_mode,
     check_schema,
@@ -332,8 +332,7 @@ async def run_worker(
     `metrics_port`, on loopback, is where this process tells of itself.
     Raises ConfigurationError when the home or the database does not fit.
     """
-    settings = home.settings()
-    clock = SystemClock()
+    settings, clock = home.settings(), SystemClock()
     pool = await connect_pool(
         home.secret("database_worker_url"),
         size_max=WORKER_CONNECTIONS,
@@ -370,7 +369,8 @@ async def run_worker(
     followers.start()
     keepers = Retention(pool, clock, buckets), Keeper(pool, clock, buckets)
     sequencer = Sequencer(home.secret("database_sequencer_url"), clock)
-    others = (*keepers, desk, saver, *errands, rests, sequencer)
+    teller = deliverer_of(pool, clock, secrets, settings, buckets)
+    others = (*keepers, desk, saver, *errands, rests, sequencer, teller)
     beside = [asyncio.create_task(other.run()) for other in others]
     log.info("worker_ready", mode=settings.mode)
     await asyncio.wait(

@@ -88,6 +88,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The folder with the journal of destroyed subjects; HOME/tombstones unless it says another."""
     witnesses: tuple[WitnessAt, ...] = ()
     """Who cosigns the checkpoints of the logs; the signer sends them."""
+    webhooks_to_loopback: bool = False
+    """In dev, an endpoint for webhooks may be http, and on this machine."""
 
     def __post_init__(self) -> None:
         """Raises ValueError for what no process could work with."""
@@ -111,6 +113,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             self.mode == "dev" and _is_loopback(self.kms_endpoint)
         ):
             raise ValueError("kms_endpoint is for mode dev alone, and must be on loopback")
+        if self.webhooks_to_loopback and self.mode != "dev":
+            raise ValueError("webhooks_to_loopback is for mode dev alone")
         keys = {witness.key for witness in self.witnesses}
         if len(self.witnesses) > WITNESSES_MAX or len(keys) < len(self.witnesses):
             raise ValueError(f"witnesses must be at most {WITNESSES_MAX}, each with its own key")

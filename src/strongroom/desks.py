@@ -18,6 +18,9 @@ from strongroom.payments.sender import Sender
 from strongroom.tax.desk import TaxDesk
 from strongroom.telemetry.port import NoTelemetry
 from strongroom.vault.keys import Keyring
+from strongroom.vault.secrets import Secrets
+from strongroom.webhooks.courier import Courier
+from strongroom.webhooks.deliverer import Deliverer
 from strongroom.work.calls import LEASE_OVER_DEADLINE, Calls
 from strongroom.work.worker import Worker
 
@@ -95,3 +98,15 @@ def tax_worker(
         in_flight_max=TAXES_IN_FLIGHT_MAX,
         claim_max=TAXES_IN_FLIGHT_MAX,
     )
+
+
+def deliverer_of(
+    pool: asyncpg.Pool,
+    clock: Clock,
+    secrets: Secrets,
+    settings: Settings,
+    buckets: Sequence[int],
+) -> Deliverer:
+    """What tells endpoints of the log; to this machine itself only where the settings say so."""
+    courier = Courier(loopback_allowed=settings.webhooks_to_loopback)
+    return Deliverer(pool, clock, secrets, courier, buckets)

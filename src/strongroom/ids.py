@@ -16,7 +16,7 @@ from asyncpg.pgproto.pgproto import UUID as DriverUUID  # noqa: N811
 
 Prefix = Literal[
     "ent", "pay", "ref", "key", "gwa", "req", "sub", "alm", "dsp", "cus", "pyt", "pm",
-    "txc",
+    "txc", "whe",
 ]  # fmt: skip
 
 ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"

@@ -4,7 +4,7 @@ from typing import Final
 
 KEPT_FROM_WORKERS = (
     "api_keys", "texts", "customers", "customer_events", "customer_keys", "checkout_links",
-    "checkout_limits", "checkout_reports", "log_entries", "log_heads", "log_checkpoints",
+    "checkout_limits", "checkout_reports", "log_checkpoints",
 )  # fmt: skip
 """Tables that a worker has no right to."""
 
@@ -102,6 +102,10 @@ ON_TABLES: Final = {
     ("strongroom_worker", "strongroom.walks"): "INSERT SELECT UPDATE",
     ("strongroom_worker", "strongroom.webhook_events"): "DELETE SELECT",
     ("strongroom_worker", "strongroom.webhook_fetches"): "DELETE INSERT SELECT UPDATE",
+    ("strongroom_worker", "strongroom.webhook_deliveries"): "DELETE INSERT SELECT",
+    ("strongroom_worker", "strongroom.webhook_endpoints"): "SELECT",
+    ("strongroom_worker", "strongroom.log_entries"): "SELECT",
+    ("strongroom_worker", "strongroom.log_heads"): "SELECT",
 }
 ON_COLUMNS: Final = {
     ("strongroom_api", "strongroom.alarms", "INSERT"):
@@ -131,6 +135,11 @@ ON_COLUMNS: Final = {
     ("strongroom_api", "strongroom.payment_savings", "INSERT"):
         "bucket created_at customer_id legal_entity_id payment_id payment_method_id run_at",
     ("strongroom_worker", "strongroom.account_rests", "UPDATE"): "rests_until",
+    ("strongroom_worker", "strongroom.webhook_deliveries", "UPDATE"):
+        "ended_at first_tried_at outcome run_at state status tried_at tries",
+    ("strongroom_worker", "strongroom.webhook_endpoints", "UPDATE"):
+        "due_at failing_since failures held_until lease next_index state state_reason "
+        "state_since version",
     ("strongroom_worker", "strongroom.payment_savings", "UPDATE"): "lease run_at tries",
     ("strongroom_worker", "strongroom.payment_method_tokens", "INSERT"):
         "gateway gateway_account_id legal_entity_id offered payment_method_id setup_object",

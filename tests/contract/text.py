@@ -36,7 +36,8 @@ ENTITY_TABLES: Final = (
     "attempts", "jobs", "events", "refunds", "refund_jobs", "reviews", "texts", "secrets",
     "walks", "webhook_events", "alarms", "disputes", "settlement_looks", "customers",
     "customer_events", "customer_keys",
-    "sweeps", "webhook_fetches", "dispute_answers", "payouts", "payout_items",
+    "sweeps", "webhook_fetches", "webhook_endpoints", "webhook_deliveries", "dispute_answers",
+    "payouts", "payout_items",
     "payment_methods", "payment_method_tokens", "payment_method_jobs", "gateway_customers",
     "adopted_customers",
     "account_rests", "consents", "payment_savings",
@@ -48,9 +49,10 @@ ENTITY_TABLES: Final = (
 POLICIES_OF_THE_LOG: Final = {
     "events.of_sequencer", "customer_events.of_sequencer", "log_entries.of_sequencer",
     "log_heads.of_sequencer", "log_entries.of_signer", "log_heads.of_signer",
-    "log_checkpoints.of_signer",
+    "log_checkpoints.of_signer", "log_heads.of_worker",
 }  # fmt: skip
-"""The two roles of the log see the logs of all legal entities, and nothing else."""
+"""The two roles of the log see the logs of all legal entities, and nothing else; a worker sees how
+long they are."""
 
 KEYS_TABLES: Final = ("entity_keys", "subject_keys", "tombstones")
 """Those of the database of the keys."""

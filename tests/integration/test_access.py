@@ -30,6 +30,7 @@ OF_WHAT_COMES_LATER = (
     "adopted_customers",
     "account_rests", "consents", "payment_savings", "client_tokens", "card_looks",
     "tax_calculations", "payment_taxes", "tax_transactions", "tax_jobs",
+    "webhook_endpoints", "webhook_deliveries",
 )  # fmt: skip
 LOGINS = ("api", "worker")
 NAMED = "WHERE p.legal_entity_id = $1 AND p.payment_id = $2"

@@ -8,6 +8,7 @@ from typing import Final, Literal
 from msgspec import Struct
 
 from strongroom.config import ConfigurationError
+from strongroom.ids import Prefix
 from strongroom.vault.secret import Secret
 
 DUE_DAYS: Final = 14
@@ -29,6 +30,8 @@ class SecretKind(Struct, frozen=True, kw_only=True):
     """A regular expression. It may have groups `live` and `test`, by which mode it is for."""
     shape: str
     """The form as an operator reads it."""
+    owner: Prefix = "gwa"
+    """What it is of: an account at `gateway`, or an endpoint of ours."""
 
     @property
     def lives(self) -> timedelta:
@@ -41,6 +44,8 @@ STRIPE_WEBHOOK_SECRET: Final = "stripe_webhook_secret"  # noqa: S105 - the name 
 
 BRAINTREE_KEYS: Final = "braintree_keys"
 BRAINTREE_WEBHOOK_KEY: Final = "braintree_webhook_key"
+
+WEBHOOK_SIGNING_SECRET: Final = "webhook_signing_secret"  # noqa: S105 - the name of a kind
 
 KINDS: Final = {
     kind.name: kind
@@ -76,6 +81,15 @@ KINDS: Final = {
             why="made of braintree_keys; whoever has it can only tell lies about payments",
             form=r"[A-Za-z0-9_]{8,64}:[0-9a-f]{40}",
             shape="PUBLIC_KEY:SHA1_OF_THE_PRIVATE_KEY",
+        ),
+        SecretKind(
+            name=WEBHOOK_SIGNING_SECRET,
+            gateway="",
+            days=365,
+            why="made here for one receiver; whoever has it can only tell that receiver lies",
+            form=r"whsec_[A-Za-z0-9+/]{32,88}={0,2}",
+            shape="whsec_…",
+            owner="whe",
         ),
     )
 }

@@ -8,6 +8,7 @@ from strongroom.ids import to_text
 from strongroom.vault import stale
 from strongroom.vault.errors import KeyMissing, Unreadable
 from strongroom.vault.keys import EntityKeys
+from strongroom.vault.kinds import kind_of
 from strongroom.vault.secrets import SQL, Slot, open_secret, seal_secret
 
 
@@ -31,7 +32,7 @@ async def reseal(
             try:
                 secret = open_secret(keys, slot, version, row["sealed"])
             except (Unreadable, KeyMissing) as error:
-                owner = to_text("gwa", slot.owner_id)
+                owner = to_text(kind_of(slot.kind).owner, slot.owner_id)
                 refused.append(f"{slot.kind} {version} of {owner}: {type(error).__name__}")
                 continue
             done += 1

@@ -1,0 +1,230 @@
+"""Tells endpoints what is in the log: each entry that they want, until they have it.
+
+One worker at a time works for an endpoint, a round at a time. A round reads on in the log and
+commits what is to be told, sends with no transaction open, and commits what came of it. Who is
+killed in between leaves a round that is done again after the lease: an event may be told twice,
+under one id, and none is lost. Only a bounded number waits in rows; the rest waits in the log.
+"""
+
+import asyncio
+import random
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Final, NamedTuple
+
+import asyncpg
+import structlog
+
+from strongroom.clock import Clock
+from strongroom.database import SERIALIZATION_FAILURES, UNREACHABLE, Connection, writing
+from strongroom.errors import described
+from strongroom.log.entries import Entry
+from strongroom.log.readers import Placed, read_log
+from strongroom.payments.rows import Row
+from strongroom.vault.errors import SecretMissing, VaultError
+from strongroom.vault.kinds import WEBHOOK_SIGNING_SECRET
+from strongroom.vault.secret import Secret
+from strongroom.vault.secrets import Secrets, Slot
+from strongroom.webhooks.courier import Courier
+from strongroom.webhooks.endpoint_rows import SQL, columns_of, endpoint_of, set_state
+from strongroom.webhooks.endpoints import (
+    Endpoint,
+    Health,
+    Tried,
+    health_after,
+    rest_until,
+    verdict,
+    why_disabled,
+)
+from strongroom.webhooks.messages import message_body, message_id
+from strongroom.webhooks.signatures import Message
+
+ENDPOINTS_AT_ONCE: Final = 4
+"""Each takes a connection of the worker's at times."""
+AT_ONCE_MAX: Final = 32
+"""To one endpoint."""
+READ_AT_ONCE: Final = 200
+WAITING_MAX: Final = 5000
+"""So many wait for one endpoint in rows; what comes after stays unread in the log."""
+LEASE: Final = timedelta(minutes=1)
+"""Longer than the courier's deadline with two transactions."""
+PUT_OFF: Final = timedelta(seconds=5)
+"""When the keys or the secret of an endpoint cannot be had."""
+KEPT: Final = timedelta(days=30)
+"""For how long it is known what became of a delivery."""
+FORGOTTEN_AT_ONCE: Final = 500
+IDLE_WAIT_SECONDS: Final = 0.5
+
+log = structlog.get_logger()
+
+
+class Head(NamedTuple):
+    """The first event of its subject that waits: its entry, and how many tries since when."""
+
+    placed: Placed
+    tries: int
+    first_at: datetime | None
+
+
+class Deliverer:
+    """Works for the endpoints of some buckets, over one pool of the worker's connections."""
+
+    def __init__(
+        self,
+        pool: asyncpg.Pool,
+        clock: Clock,
+        secrets: Secrets,
+        courier: Courier,
+        buckets: Sequence[int],
+    ) -> None:
+        self._pool, self._clock, self._secrets, self._courier = pool, clock, secrets, courier
+        self._buckets = list(buckets)
+        self._random = random.SystemRandom()
+
+    async def run(self) -> None:
+        """Goes on until it is cancelled; what fails is tried again. Closes the courier then."""
+        try:
+            await self._go_on()
+        finally:
+            await self._courier.close()
+
+    async def _go_on(self) -> None:
+        while True:
+            number = 0
+            try:
+                number = await self.step()
+            except (*UNREACHABLE, *SERIALIZATION_FAILURES) as error:
+                log.warning("webhooks_not_told", error=type(error).__name__)
+            except Exception as fault:  # noqa: BLE001 - payments must not stop for this
+                log.error("webhooks_not_told", **described(fault))
+            if number == 0:
+                await asyncio.sleep(IDLE_WAIT_SECONDS)
+
+    async def step(self) -> int:
+        """One round for each endpoint that has something to do; returns how many events it sent."""
+        now = self._clock.now()
+        async with writing(self._pool, [], buckets=self._buckets) as connection:
+            due = await connection.fetch(
+                SQL["claim_endpoints"], self._buckets, now, ENDPOINTS_AT_ONCE, now + LEASE
+            )
+        return sum(await asyncio.gather(*map(self._safely, due)))
+
+    async def _safely(self, row: Row) -> int:
+        """One that fails does not hold up the others; it is due again when its lease ends."""
+        try:
+            return await self._round(row)
+        except (*UNREACHABLE, *SERIALIZATION_FAILURES) as error:
+            log.warning("webhooks_not_told", error=type(error).__name__)
+        except Exception as fault:  # noqa: BLE001 - nor do the others fail for it
+            log.error("webhooks_not_told", **described(fault))
+        return 0
+
+    async def _round(self, row: Row) -> int:
+        endpoint, lease = endpoint_of(row), row["lease"]
+        health = Health(failures=row["failures"], failing_since=row["failing_since"])
+        try:
+            secrets = await self._secrets_of(endpoint)
+        except (SecretMissing, VaultError) as error:
+            log.error("webhook_not_signed", error=type(error).__name__)
+            await self._put_off(endpoint, lease)
+            return 0
+        async with writing(self._pool, [endpoint.legal_entity_id]) as connection:
+            if not await _is_ours(connection, endpoint, lease):
+                return 0
+            read = await self._read_on(connection, endpoint, row["next_index"])
+            heads = await self._heads(connection, endpoint, health.heads_max or AT_ONCE_MAX)
+        tried = await asyncio.gather(*(self._send(endpoint, head, secrets) for head in heads))
+        await self._end(endpoint, lease, health, tried)
+        return len(tried) + read
+
+    async def _secrets_of(self, endpoint: Endpoint) -> list[Secret]:
+        """What signs for it, newest first: two while one takes the other's place."""
+        slot = Slot(endpoint.legal_entity_id, endpoint.endpoint_id, WEBHOOK_SIGNING_SECRET)
+        versions = await self._secrets.versions(slot)
+        return [await self._secrets.open(slot, version) for version in versions]
+
+    async def _put_off(self, endpoint: Endpoint, lease: int) -> None:
+        key = endpoint.legal_entity_id, endpoint.endpoint_id
+        async with writing(self._pool, [endpoint.legal_entity_id]) as connection:
+            until = self._clock.now() + PUT_OFF
+            await connection.execute(SQL["put_endpoint_off"], *key, lease, until)
+
+    async def _read_on(self, connection: Connection, endpoint: Endpoint, first: int) -> int:
+        """Makes rows of what comes next in the log; returns how many entries were read."""
+        key, now = (endpoint.legal_entity_id, endpoint.endpoint_id), self._clock.now()
+        if await connection.fetchval(SQL["waiting"], *key) >= WAITING_MAX:
+            return 0
+        placed = await read_log(connection, endpoint.legal_entity_id, first, READ_AT_ONCE)
+        if placed:
+            wanted = [one for one in placed if endpoint.wants(one.entry.kind)]
+            await connection.execute(SQL["plan"], *key, now, *columns_of(wanted))
+            due_at = now if wanted else None
+            await connection.execute(SQL["read_up_to"], *key, placed[-1].index + 1, due_at)
+        return len(placed)
+
+    async def _heads(self, connection: Connection, endpoint: Endpoint, count: int) -> list[Head]:
+        rows = await connection.fetch(
+            SQL["due_heads"],
+            endpoint.legal_entity_id,
+            endpoint.endpoint_id,
+            self._clock.now(),
+            count,
+        )
+        return [
+            Head(
+                Placed(row["index"], Entry.read(row["entry"])), row["tries"], row["first_tried_at"]
+            )
+            for row in rows
+        ]
+
+    async def _send(self, endpoint: Endpoint, head: Head, secrets: Sequence[Secret]) -> Tried:
+        entity, index = endpoint.legal_entity_id, head.placed.index
+        body = message_body(entity, head.placed)
+        now = self._clock.now()
+        message = Message(id=message_id(entity, index), at=now, body=body)
+        delivered = await self._courier.deliver(endpoint.url, message, secrets)
+        return Tried(
+            index=index,
+            tries=head.tries,
+            first_at=head.first_at or now,
+            outcome=delivered.outcome,
+            status=delivered.status,
+        )
+
+    async def _end(
+        self, endpoint: Endpoint, lease: int, before: Health, tried: Sequence[Tried]
+    ) -> None:
+        key, now = (endpoint.legal_entity_id, endpoint.endpoint_id), self._clock.now()
+        after, why = health_after(before, tried, now), None
+        async with writing(self._pool, [endpoint.legal_entity_id]) as connection:
+            if not await _is_ours(connection, endpoint, lease):
+                log.warning("webhook_lease_lost")
+                return
+            if tried:
+                verdicts = [verdict(one, after, now, self._random.random()) for one in tried]
+                await connection.execute(
+                    SQL["end_tries"],
+                    *key,
+                    now,
+                    [one.index for one in tried],
+                    [one.state for one in verdicts],
+                    [one.run_at for one in verdicts],
+                    [one.outcome for one in tried],
+                    [one.status for one in tried],
+                )
+                if before.failures and not after.failures:
+                    await connection.execute(SQL["hurry_deliveries"], *key, now)
+                why = why_disabled(after, tried, now)
+            await connection.execute(
+                SQL["end_round"], *key, rest_until(after, now), after.failures, after.failing_since
+            )
+            await connection.execute(SQL["forget_deliveries"], *key, now - KEPT, FORGOTTEN_AT_ONCE)
+            if why is not None:
+                await set_state(connection, endpoint, "disabled", why, actor="worker", at=now)
+        if why is not None:
+            log.warning("webhook_endpoint_disabled", reason=why)
+
+
+async def _is_ours(connection: Connection, endpoint: Endpoint, lease: int) -> bool:
+    key = endpoint.legal_entity_id, endpoint.endpoint_id
+    return await connection.fetchval(SQL["lock_endpoint"], *key, lease) is not None

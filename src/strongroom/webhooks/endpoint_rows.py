@@ -1,0 +1,187 @@
+"""Endpoints in the database: added, changed and removed, each with the event that says so.
+
+Everything here happens in a transaction that sees the legal entity, and that the caller commits.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final
+from urllib.parse import urlsplit
+from uuid import UUID
+
+import msgspec
+from msgspec.structs import replace
+
+from strongroom.database import Connection, statements
+from strongroom.ids import bucket_of
+from strongroom.log.readers import Placed, read_log
+from strongroom.payments.rows import Row
+from strongroom.webhooks.endpoints import Endpoint, State
+
+SQL: Final = statements("strongroom.webhooks", "endpoints.sql")
+AGAIN_MAX: Final = 5000
+"""So many entries of a log are told again at once."""
+READ_AT_ONCE: Final = 500
+
+
+def endpoint_of(row: Row) -> Endpoint:
+    """The endpoint of its row."""
+    return Endpoint(
+        legal_entity_id=row["legal_entity_id"],
+        endpoint_id=row["endpoint_id"],
+        version=row["version"],
+        url=row["url"],
+        kinds=tuple(row["kinds"]),
+        state=row["state"],
+        state_reason=row["state_reason"],
+        created_at=row["created_at"],
+    )
+
+
+async def add_endpoint(
+    connection: Connection, endpoint: Endpoint, first: int | None, actor: str
+) -> int:
+    """Writes a new one, which reads its log from index `first` on; None: what happens from now on.
+
+    Returns where it begins.
+    """
+    size: int = await connection.fetchval(SQL["head"], endpoint.legal_entity_id) or 0
+    begin = size if first is None else min(first, size)
+    await connection.execute(
+        SQL["add_endpoint"],
+        endpoint.legal_entity_id,
+        endpoint.endpoint_id,
+        bucket_of(endpoint.legal_entity_id),
+        endpoint.url,
+        list(endpoint.kinds),
+        begin,
+        endpoint.created_at,
+        actor,
+        endpoint.row_digest(),
+        _payload(endpoint, first_index=begin),
+    )
+    return begin
+
+
+async def lock_endpoint(
+    connection: Connection, legal_entity_id: UUID, endpoint_id: UUID
+) -> Endpoint | None:
+    """One endpoint, kept from others until the commit; None where there is no such."""
+    row = await connection.fetchrow(SQL["endpoint_to_change"], legal_entity_id, endpoint_id)
+    return None if row is None else endpoint_of(row)
+
+
+async def set_state(
+    connection: Connection,
+    endpoint: Endpoint,
+    state: State,
+    why: str | None,
+    *,
+    actor: str,
+    at: datetime,
+) -> Endpoint:
+    """Enables or disables one whose row the transaction holds; `why` is kept and shown.
+
+    What waits for one that is enabled is told at once.
+    """
+    after = replace(endpoint, version=endpoint.version + 1, state=state, state_reason=why)
+    await connection.execute(
+        SQL["set_state"],
+        after.legal_entity_id,
+        after.endpoint_id,
+        after.version,
+        state,
+        why,
+        f"webhook_endpoint.{state}",
+        actor,
+        at,
+        after.row_digest(),
+        _payload(after),
+    )
+    if state == "enabled":
+        key = after.legal_entity_id, after.endpoint_id
+        await connection.execute(SQL["hurry_deliveries"], *key, at)
+        await connection.execute(SQL["make_due"], *key, at)
+    return after
+
+
+async def note(
+    connection: Connection, endpoint: Endpoint, kind: str, *, actor: str, at: datetime, **more: Any
+) -> Endpoint:
+    """Leaves an event of one whose row the transaction holds, as of a secret that was rotated."""
+    after = replace(endpoint, version=endpoint.version + 1)
+    await connection.execute(
+        SQL["note_endpoint"],
+        after.legal_entity_id,
+        after.endpoint_id,
+        after.version,
+        f"webhook_endpoint.{kind}",
+        actor,
+        at,
+        after.row_digest(),
+        _payload(after, **more),
+    )
+    return after
+
+
+async def remove_endpoint(
+    connection: Connection, endpoint: Endpoint, *, actor: str, at: datetime
+) -> None:
+    """Takes away one whose row the transaction holds, and all that is known of its deliveries."""
+    after = replace(endpoint, version=endpoint.version + 1)
+    await connection.execute(
+        SQL["remove_endpoint"],
+        after.legal_entity_id,
+        after.endpoint_id,
+        after.version,
+        actor,
+        at,
+        after.row_digest(),
+        _payload(after),
+    )
+
+
+async def tell_again(
+    connection: Connection, endpoint: Endpoint, first: int, last: int, at: datetime
+) -> int:
+    """Has the entries from index `first` to `last`, AGAIN_MAX at most, told once more.
+
+    Only those that the endpoint wants; returns how many. Its row is held by the transaction.
+    """
+    number, begin, end = 0, first, min(last, first + AGAIN_MAX - 1)
+    while begin <= end:
+        count = min(READ_AT_ONCE, end - begin + 1)
+        placed = await read_log(connection, endpoint.legal_entity_id, begin, count)
+        if not placed:
+            break
+        wanted = [one for one in placed if endpoint.wants(one.entry.kind)]
+        key = endpoint.legal_entity_id, endpoint.endpoint_id
+        await connection.execute(SQL["tell_again"], *key, at, *columns_of(wanted))
+        number, begin = number + len(wanted), placed[-1].index + 1
+    if number:
+        await connection.execute(
+            SQL["make_due"], endpoint.legal_entity_id, endpoint.endpoint_id, at
+        )
+    return number
+
+
+def columns_of(placed: Sequence[Placed]) -> tuple[list[Any], ...]:
+    """One array a column of what makes deliveries of entries."""
+    return (
+        [one.index for one in placed],
+        [one.entry.subject_id for one in placed],
+        [one.entry.version for one in placed],
+        [one.entry.kind for one in placed],
+    )
+
+
+def _payload(endpoint: Endpoint, **more: Any) -> bytes:
+    """What the log says of it: not the whole address, which can be a secret of the receiver's."""
+    content = {
+        "host": urlsplit(endpoint.url).hostname,
+        "kinds": endpoint.kinds,
+        "status": endpoint.state,
+        "status_reason": endpoint.state_reason,
+        **more,
+    }
+    return msgspec.json.encode(content, order="deterministic")

@@ -1,0 +1,174 @@
+-- claim_endpoints: those in these buckets that something is to be done for, until $4
+WITH due AS MATERIALIZED (
+  SELECT found.legal_entity_id, found.endpoint_id
+  FROM unnest($1::smallint[]) AS served (bucket)
+  CROSS JOIN LATERAL (
+    SELECT e.legal_entity_id, e.endpoint_id FROM webhook_endpoints e
+    WHERE e.bucket = served.bucket AND e.state = 'enabled' AND e.held_until <= $2
+      AND (e.due_at <= $2 OR EXISTS (SELECT FROM log_heads h
+        WHERE h.legal_entity_id = e.legal_entity_id AND h.size > e.next_index))
+    ORDER BY e.held_until LIMIT $3 FOR UPDATE OF e SKIP LOCKED
+  ) found
+  LIMIT $3
+)
+UPDATE webhook_endpoints e SET held_until = $4, lease = e.lease + 1
+FROM due WHERE e.legal_entity_id = due.legal_entity_id AND e.endpoint_id = due.endpoint_id
+RETURNING e.legal_entity_id, e.endpoint_id, e.version, e.url, e.kinds, e.state, e.state_reason,
+  e.created_at, e.next_index, e.lease, e.failures, e.failing_since;
+
+-- lock_endpoint: one whose lease is still this one, kept from others until the commit
+SELECT version FROM webhook_endpoints
+WHERE legal_entity_id = $1 AND endpoint_id = $2 AND lease = $3 FOR UPDATE;
+
+-- waiting: how many deliveries of an endpoint have not ended
+SELECT count(*) FROM webhook_deliveries
+WHERE legal_entity_id = $1 AND endpoint_id = $2 AND state = 'waiting';
+
+-- plan: these entries are to be told; one that is known is left as it is
+INSERT INTO webhook_deliveries (legal_entity_id, endpoint_id, index, subject_id, version, kind,
+  state, run_at)
+SELECT $1, $2, item.index, item.subject_id, item.version, item.kind, 'waiting', $3
+FROM unnest($4::bigint[], $5::uuid[], $6::integer[], $7::text[])
+  AS item (index, subject_id, version, kind)
+ON CONFLICT (legal_entity_id, endpoint_id, index) DO NOTHING;
+
+-- read_up_to: the endpoint's place in the log; $4 is when something of what was read is due
+UPDATE webhook_endpoints SET next_index = $3, due_at = least(due_at, $4)
+WHERE legal_entity_id = $1 AND endpoint_id = $2;
+
+-- due_heads: of each subject the first that waits, where its time has come, with its entry
+SELECT h.index, h.tries, h.first_tried_at, l.entry FROM (
+  SELECT DISTINCT ON (d.subject_id) d.index, d.run_at, d.tries, d.first_tried_at
+  FROM webhook_deliveries d
+  WHERE d.legal_entity_id = $1 AND d.endpoint_id = $2 AND d.state = 'waiting'
+  ORDER BY d.subject_id, d.index
+) h
+JOIN log_entries l ON l.legal_entity_id = $1 AND l.index = h.index
+WHERE h.run_at <= $3
+ORDER BY h.run_at, h.index LIMIT $4;
+
+-- end_tries: what came of these
+UPDATE webhook_deliveries d SET state = item.state, run_at = item.run_at, tries = d.tries + 1,
+  outcome = item.outcome, status = item.status, tried_at = $3,
+  first_tried_at = coalesce(d.first_tried_at, $3),
+  ended_at = CASE WHEN item.state <> 'waiting' THEN $3::timestamptz END
+FROM unnest($4::bigint[], $5::text[], $6::timestamptz[], $7::text[], $8::integer[])
+  AS item (index, state, run_at, outcome, status)
+WHERE d.legal_entity_id = $1 AND d.endpoint_id = $2 AND d.index = item.index
+  AND d.state = 'waiting';
+
+-- hurry_deliveries: the receiver is back; what waits for a later try need not wait
+UPDATE webhook_deliveries SET run_at = $3
+WHERE legal_entity_id = $1 AND endpoint_id = $2 AND state = 'waiting' AND run_at > $3;
+
+-- end_round: how the endpoint does, and when there is something to be delivered to it again
+UPDATE webhook_endpoints e SET held_until = $3, failures = $4, failing_since = $5, due_at = (
+  SELECT min(h.run_at) FROM (
+    SELECT DISTINCT ON (d.subject_id) d.run_at FROM webhook_deliveries d
+    WHERE d.legal_entity_id = $1 AND d.endpoint_id = $2 AND d.state = 'waiting'
+    ORDER BY d.subject_id, d.index) h)
+WHERE e.legal_entity_id = $1 AND e.endpoint_id = $2;
+
+-- forget_deliveries: some of those that ended before $3
+DELETE FROM webhook_deliveries d
+WHERE d.legal_entity_id = $1 AND d.endpoint_id = $2 AND d.index IN (
+  SELECT o.index FROM webhook_deliveries o
+  WHERE o.legal_entity_id = $1 AND o.endpoint_id = $2 AND o.state <> 'waiting' AND o.ended_at < $3
+  ORDER BY o.ended_at LIMIT $4);
+
+-- put_endpoint_off: nothing could be tried, for a reason of ours
+UPDATE webhook_endpoints SET held_until = $4
+WHERE legal_entity_id = $1 AND endpoint_id = $2 AND lease = $3;
+
+-- set_state: enabled or disabled, with the event that says so
+WITH done AS (
+  UPDATE webhook_endpoints SET version = $3, state = $4, state_reason = $5, state_since = $8,
+    failures = 0, failing_since = NULL
+  WHERE legal_entity_id = $1 AND endpoint_id = $2 AND version = $3 - 1
+  RETURNING endpoint_id
+)
+INSERT INTO events (legal_entity_id, payment_id, version, kind, actor, at, row_digest, payload)
+SELECT $1, endpoint_id, $3, $6, $7, $8, $9, $10 FROM done;
+
+-- add_endpoint: a new one, which reads from $6 on, with the event that says so
+WITH added AS (
+  INSERT INTO webhook_endpoints (legal_entity_id, endpoint_id, version, bucket, url, kinds, state,
+    state_since, created_at, next_index, held_until)
+  VALUES ($1, $2, 1, $3, $4, $5, 'enabled', $7, $7, $6, $7)
+  RETURNING endpoint_id
+)
+INSERT INTO events (legal_entity_id, payment_id, version, kind, actor, at, row_digest, payload)
+SELECT $1, endpoint_id, 1, 'webhook_endpoint.created', $8, $7, $9, $10 FROM added;
+
+-- note_endpoint: another event of an endpoint, which leaves its state
+WITH done AS (
+  UPDATE webhook_endpoints SET version = $3
+  WHERE legal_entity_id = $1 AND endpoint_id = $2 AND version = $3 - 1
+  RETURNING endpoint_id
+)
+INSERT INTO events (legal_entity_id, payment_id, version, kind, actor, at, row_digest, payload)
+SELECT $1, endpoint_id, $3, $4, $5, $6, $7, $8 FROM done;
+
+-- remove_endpoint: with all that is known of what it was told, and the event that says so
+WITH gone AS (
+  DELETE FROM webhook_deliveries WHERE legal_entity_id = $1 AND endpoint_id = $2
+), done AS (
+  DELETE FROM webhook_endpoints WHERE legal_entity_id = $1 AND endpoint_id = $2
+  RETURNING endpoint_id
+)
+INSERT INTO events (legal_entity_id, payment_id, version, kind, actor, at, row_digest, payload)
+SELECT $1, endpoint_id, $3, 'webhook_endpoint.removed', $4, $5, $6, $7 FROM done;
+
+-- endpoints: those of some legal entities, with how many entries they have not read, and how many
+-- deliveries wait or were given up
+SELECT e.legal_entity_id, e.endpoint_id, e.version, e.url, e.kinds, e.state, e.state_reason,
+  e.created_at, e.failing_since,
+  (SELECT greatest(coalesce(max(h.size), 0) - e.next_index, 0) FROM log_heads h
+    WHERE h.legal_entity_id = e.legal_entity_id) AS unread,
+  (SELECT count(*) FROM webhook_deliveries d WHERE d.legal_entity_id = e.legal_entity_id
+    AND d.endpoint_id = e.endpoint_id AND d.state = 'waiting') AS waiting,
+  (SELECT count(*) FROM webhook_deliveries d WHERE d.legal_entity_id = e.legal_entity_id
+    AND d.endpoint_id = e.endpoint_id AND d.state = 'given_up') AS given_up
+FROM webhook_endpoints e WHERE e.legal_entity_id = ANY ($1::uuid[])
+ORDER BY e.legal_entity_id, e.endpoint_id;
+
+-- secrets_in_use: of one slot
+SELECT version FROM secrets
+WHERE legal_entity_id = $1 AND owner_id = $2 AND kind = $3 AND retired_at IS NULL
+ORDER BY version;
+
+-- endpoint_to_change: one, kept from others until the commit
+SELECT legal_entity_id, endpoint_id, version, url, kinds, state, state_reason, created_at,
+  next_index
+FROM webhook_endpoints WHERE legal_entity_id = $1 AND endpoint_id = $2 FOR UPDATE;
+
+-- head: how many entries a log has
+SELECT size FROM log_heads WHERE legal_entity_id = $1;
+
+-- tell_again: these entries once more, whatever became of them
+INSERT INTO webhook_deliveries AS d (legal_entity_id, endpoint_id, index, subject_id, version, kind,
+  state, run_at)
+SELECT $1, $2, item.index, item.subject_id, item.version, item.kind, 'waiting', $3
+FROM unnest($4::bigint[], $5::uuid[], $6::integer[], $7::text[])
+  AS item (index, subject_id, version, kind)
+ON CONFLICT (legal_entity_id, endpoint_id, index) DO UPDATE SET state = 'waiting',
+  run_at = excluded.run_at, tries = 0, first_tried_at = NULL, ended_at = NULL;
+
+-- make_due: something waits for this endpoint now
+UPDATE webhook_endpoints SET due_at = $3
+WHERE legal_entity_id = $1 AND endpoint_id = $2;
+
+-- deliveries: of an endpoint, the newest first
+SELECT index, subject_id, version, kind, state, run_at, tries, outcome, status, tried_at, ended_at
+FROM webhook_deliveries
+WHERE legal_entity_id = $1 AND endpoint_id = $2 AND ($3::text IS NULL OR state = $3)
+ORDER BY legal_entity_id DESC, endpoint_id DESC, index DESC LIMIT $4;
+
+-- endpoints_failing: of these buckets, how many fail and since when the first does, and how many
+-- were disabled for what their receiver did
+SELECT count(*) FILTER (WHERE e.state = 'enabled') AS failing,
+  min(e.failing_since) FILTER (WHERE e.state = 'enabled') AS since,
+  count(*) FILTER (WHERE e.state = 'disabled' AND e.state_reason = ANY ($2)) AS lost
+FROM webhook_endpoints e
+WHERE e.bucket = ANY ($1::smallint[])
+  AND (e.failing_since IS NOT NULL OR e.state = 'disabled');
