@@ -13,6 +13,7 @@ import pytest
 import stripe as sdk
 from msgspec import Struct
 
+from strongroom.config import Home, Settings
 from strongroom.gateways.accounts import KEPT_SECONDS
 from strongroom.ids import from_text
 from strongroom.local.children import MERCHANT_ACCOUNTS
@@ -44,6 +45,7 @@ def running() -> Iterator[Running]:
     """`strongroom up` with data of its own."""
     folder = Path(tempfile.mkdtemp(prefix="strongroom-acceptance-"))
     try:
+        Home(folder / "home").write_settings(Settings(mode="dev", webhooks_to_loopback=True))
         with up(folder / "home") as started:
             yield started
             assert_no_errors(started)

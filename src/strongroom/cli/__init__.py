@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
+from strongroom.cli.endpoints import add_endpoints
 from strongroom.cli.log import add_log
 from strongroom.cli.moving import add_moving
 from strongroom.cli.processes import run_api, run_checkout, run_signer, run_worker
@@ -78,6 +79,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_vault(add, group)
     add_routes(add, group)
     _add_webhooks(add, group)
+    add_endpoints(add, group)
     add_moving(add, group)
     _add_alarms(add, commands)
     _add_ghosts(add, group)

@@ -175,6 +175,8 @@ def _enter(options: argparse.Namespace, enter: Enter) -> int:
 
 async def _account(connection: Connection, owner: str, kind: SecretKind) -> Account:
     """The account that is meant. Raises ConfigurationError."""
+    if kind.owner != "gwa":
+        raise ConfigurationError(f"a {kind.name} is made and ended by `strongroom endpoints`.")
     row = await account_of(connection, id_of("gwa", owner), what := f"account at {kind.gateway}")
     if row["gateway"] != kind.gateway:
         raise ConfigurationError(f"there is no such {what}.")
@@ -204,7 +206,7 @@ def _line(row: asyncpg.Record, newest: int | None, now: datetime) -> Line:
     else:
         due_in_days = (row["rotate_by"] - now) // DAY
     return Line(
-        owner=to_text("gwa", row["owner_id"]),
+        owner=to_text(kind_of(row["kind"]).owner, row["owner_id"]),
         kind=row["kind"],
         version=row["version"],
         created_at=row["created_at"],
