@@ -21,6 +21,7 @@ from tests.docs.reader import Clone, Reader, hold_schema
 
 NOT_RUN: Final[dict[tuple[str, str], int]] = {
     ("bench/README.md", "measures for a minute"): 1,
+    ("docs/webhooks-out.md", "what a server of yours gets"): 1,
 }
 """The blocks that may say that they are not run, by page and reason: no more, and no fewer."""
 OF_AN_OLDER_DATABASE: Final = "docs/upgrading.md"

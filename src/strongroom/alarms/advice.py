@@ -11,6 +11,7 @@ from strongroom.alarms.raising import KINDS, SQL
 from strongroom.clock import rfc3339
 from strongroom.database import Connection
 from strongroom.ids import Prefix, to_text
+from strongroom.webhooks.endpoints import LOST
 
 UNKNOWN_AGE: Final = timedelta(minutes=30)
 """As the alert UnknownOutcomeOld has it: by then a look should have told."""
@@ -19,6 +20,7 @@ JOBS_LOOKED_AT_MAX: Final = 20_000
 
 REVIEW: Final = "under_review"
 UNKNOWN: Final = "outcome_unknown"
+ENDPOINT: Final = "webhook_endpoint_lost"
 ADVICE: Final[Mapping[str, tuple[str, str]]] = {
     "webhook_mismatched": (
         "a genuine webhook is about what its account has no part in; nothing was changed",
@@ -52,6 +54,10 @@ ADVICE: Final[Mapping[str, tuple[str, str]]] = {
         "nobody knows whether money moved, for longer than looking takes",
         "docs/runbooks/unknown-outcome-old.md",
     ),
+    ENDPOINT: (
+        "one of your servers took no webhook for three days, or wants none; it is told nothing",
+        "docs/runbooks/webhook-endpoint-failing.md",
+    ),
 }
 """By kind, what it means in a sentence, and the page with what to do."""
 
@@ -73,7 +79,8 @@ class Standing(Struct, frozen=True, kw_only=True):
 async def standing(
     connection: Connection, entities: Sequence[UUID], now: datetime, limit: int
 ) -> list[Standing]:
-    """What stands, the newest alarms first, then reviews and unknown outcomes, the oldest first.
+    """What stands, the newest alarms first, then reviews and unknown outcomes, the oldest first,
+    then endpoints.
 
     The connection is in a transaction that sees these legal entities. At most `limit` of each.
     """
@@ -101,6 +108,11 @@ async def standing(
         for row in rows:
             subject = to_text(_prefix(row["lane"]), row["owner_id"])
             found.append(_standing(UNKNOWN, row["since"], entity, subject, row["lane"]))
+    for row in await connection.fetch(SQL["endpoints_lost"], entities, list(LOST), limit):
+        subject = to_text("whe", row["endpoint_id"])
+        found.append(
+            _standing(ENDPOINT, row["since"], row["legal_entity_id"], subject, row["reason"])
+        )
     return found
 
 

@@ -73,3 +73,9 @@ CROSS JOIN LATERAL (SELECT found.refund_id, found.updated_at FROM refunds found
   WHERE found.legal_entity_id = job.legal_entity_id AND found.refund_id = job.refund_id
     AND found.status = 'outcome_unknown' AND found.updated_at < $2 LIMIT 1) r)
 ORDER BY since LIMIT $4;
+
+-- endpoints_lost: those of some legal entities that took nothing for days, or want nothing more
+SELECT e.legal_entity_id, e.endpoint_id, e.state_since AS since, e.state_reason AS reason
+FROM webhook_endpoints e
+WHERE e.legal_entity_id = ANY ($1::uuid[]) AND e.state = 'disabled' AND e.state_reason = ANY ($2)
+ORDER BY e.state_since DESC LIMIT $3;

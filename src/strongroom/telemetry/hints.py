@@ -1,5 +1,5 @@
 """Gauges of webhooks that need the database: how many wait to be followed up, how many are parked,
-and which alarms nobody has cleared.
+which endpoints do not take ours, and which alarms nobody has cleared.
 
 Read by the worker, of its buckets, by indexes that hold nothing else.
 """
@@ -17,6 +17,8 @@ from strongroom.alarms.raising import SQL as ALARMS_SQL
 from strongroom.clock import Clock
 from strongroom.database import Connection, reading, statements
 from strongroom.telemetry.readings import Readings
+from strongroom.webhooks.endpoint_rows import SQL as ENDPOINTS_SQL
+from strongroom.webhooks.endpoints import LOST
 
 SQL: Final = statements("strongroom.webhooks", "webhooks.sql")
 READ_SECONDS: Final = 10.0
@@ -40,6 +42,8 @@ class OpenHints(Readings):
         """By state, how many there are, and the age of the oldest in seconds."""
         self._alarms: dict[str, int] = {}
         """By kind, how many are open."""
+        self._endpoints: dict[str, int] = {}
+        self._failing_seconds = 0.0
 
     def _tell(self, error: str) -> None:
         log.warning("hints_not_read", error=error)
@@ -57,6 +61,12 @@ class OpenHints(Readings):
             )
             found = {row["kind"]: row["number"] for row in rows}
             self._alarms = dict.fromkeys(KINDS, 0) | found
+            [row] = await connection.fetch(
+                ENDPOINTS_SQL["endpoints_failing"], self._buckets, list(LOST)
+            )
+            self._endpoints = {"failing": row["failing"], "lost": row["lost"]}
+            since = row["since"] or now
+            self._failing_seconds = max(0.0, (now - since).total_seconds())
 
     def collect(self) -> Iterator[Metric]:
         """The last reading; nothing when it is too old."""
@@ -81,6 +91,19 @@ class OpenHints(Readings):
         for kind, number in self._alarms.items():
             alarms.add_metric([kind], number)
         yield alarms
+        endpoints = GaugeMetricFamily(
+            "strongroom_endpoints",
+            "Endpoints that take no webhooks: failing ones, and lost ones, which are disabled.",
+            labels=["state"],
+        )
+        for state, number in self._endpoints.items():
+            endpoints.add_metric([state], number)
+        yield endpoints
+        yield GaugeMetricFamily(
+            "strongroom_endpoints_failing_seconds",
+            "For how long nothing has gone through to the one that fails longest.",
+            self._failing_seconds,
+        )
 
     async def _count(
         self, connection: Connection, statement: str, now: datetime
