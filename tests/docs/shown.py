@@ -11,7 +11,9 @@ import re
 from typing import Any, Final
 
 ELLIPSIS: Final = "…"
-_ID: Final = r"\b(?:pay|ref|ent|key|gwa|re|pi|ch|req|sub|cus|pm|txc|whe)_(?=[a-z]*[0-9])[0-9a-z]{8,}\b"
+_ID: Final = (
+    r"\b(?:pay|ref|ent|key|gwa|re|pi|ch|req|sub|cus|pm|txc|whe)_(?=[a-z]*[0-9])[0-9a-z]{8,}\b"
+)
 _TIME: Final = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?Z"
 _MEASURED: Final = r"\b\d+(?:\.\d+)? (?:ms|s)\b"
 _SPECIAL: Final = re.compile(

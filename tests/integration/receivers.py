@@ -1,5 +1,6 @@
 """A merchant's server for webhooks, on loopback: it checks signatures as receivers do."""
 
+import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -26,6 +27,7 @@ class Receiver:
         self.secret = secret
         self.answering: Answering = takes
         self.port, self.unchecked = 0, False
+        self.held_by: asyncio.Event | None = None
         self.tried: list[str] = []
         self.taken: list[dict[str, Any]] = []
         self.ids: list[str] = []
@@ -38,6 +40,8 @@ class Receiver:
         body = await request.read()
         message = await request.json()
         self.tried.append(request.headers["webhook-id"])
+        if self.held_by is not None:
+            await self.held_by.wait()
         status = self.answering(message)
         if status < 300:
             if not self.unchecked:

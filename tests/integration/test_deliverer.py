@@ -1,6 +1,5 @@
 """Endpoints are told what is in the log: all of it, in order, whatever their servers do."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
@@ -11,10 +10,9 @@ import pytest
 from strongroom.ids import to_text
 from strongroom.vault.entering import retire_secret, rotate_secret, set_secret
 from strongroom.webhooks.courier import Courier
-from strongroom.webhooks.deliverer import KEPT, LEASE
+from strongroom.webhooks.deliverer import KEPT
 from strongroom.webhooks.endpoint_rows import (
     lock_endpoint,
-    remove_endpoint,
     set_state,
     tell_again,
 )
@@ -23,7 +21,7 @@ from strongroom.webhooks.signatures import new_secret
 from tests.integration.conftest import Deployment
 from tests.integration.entering import owner_of
 from tests.integration.receivers import Answering, receiving
-from tests.integration.telling import DELIVERIES, ENDPOINTS, ROUNDS_MAX, Shop, telling
+from tests.integration.telling import DELIVERIES, Shop, telling
 
 
 @pytest.fixture
@@ -250,49 +248,6 @@ async def test_without_its_secret_nothing_is_sent_and_nothing_lost(shop: Shop) -
     assert len(receiver.taken) == 1
 
 
-async def test_killed_between_sending_and_writing_it_is_told_again_under_one_id(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shop.clock.offset = -timedelta(minutes=2)
-    payment = uuid4()
-    async with receiving() as receiver:
-        await shop.endpoint(receiver, "payment.*")
-        for version in (1, 2):
-            await shop.happens(payment, version)
-        await shop.placed()
-        with monkeypatch.context() as patch:
-
-            async def killed(*_: Any) -> None:
-                raise asyncio.CancelledError
-
-            patch.setattr(shop.deliverer, "_end", killed)
-            with pytest.raises(asyncio.CancelledError):
-                await shop.deliverer.step()
-        assert await shop.deliverer.step() == 0, "the lease of the one that died is not over"
-        shop.clock.advance(LEASE)
-        await shop.rounds()
-    assert receiver.sequences() == {to_text("pay", payment): [1, 1, 2]}
-    assert receiver.ids[0] == receiver.ids[1]
-
-
-async def test_two_workers_share_endpoints_without_telling_twice(shop: Shop) -> None:
-    shop.clock.offset = timedelta()
-    async with receiving() as receiver:
-        for _ in range(3):
-            await shop.endpoint(receiver, "payment.*")
-        receiver.unchecked = True  # three endpoints sign with three secrets
-        for version in range(1, 31):
-            await shop.happens(uuid4(), version)
-        await shop.placed()
-        for _ in range(ROUNDS_MAX):
-            done = await asyncio.gather(*(shop.deliverer.step() for _ in range(4)))
-            if not any(done):
-                break
-    rows = await shop.rows(DELIVERIES)
-    assert len(rows) == 90
-    assert {(row["state"], row["tries"]) for row in rows} == {("delivered", 1)}
-
-
 async def test_entries_are_told_again_by_their_place(shop: Shop) -> None:
     shop.clock.offset = timedelta()
     async with receiving() as receiver:
@@ -328,37 +283,6 @@ async def test_what_ended_is_forgotten_and_can_be_told_again(shop: Shop) -> None
     assert row["tried_at"] > shop.clock.now() - timedelta(hours=1)
 
 
-async def test_removed_in_the_middle_of_a_round_it_is_gone(shop: Shop) -> None:
-    shop.clock.offset = timedelta()
-    async with receiving() as receiver:
-        endpoint = await shop.endpoint(receiver, "payment.*")
-        await shop.happens(uuid4(), 1)
-        await shop.placed()
-        loop = asyncio.get_running_loop()
-        removed = loop.create_future()
-
-        async def remove() -> None:
-            async with owner_of(shop.deployment.home, shop.slot(endpoint)) as (connection, _):
-                found = await lock_endpoint(
-                    connection, endpoint.legal_entity_id, endpoint.endpoint_id
-                )
-                assert found is not None
-                await remove_endpoint(connection, found, actor="test", at=shop.clock.now())
-            removed.set_result(None)
-
-        real = shop.deliverer._end
-
-        async def end(*arguments: Any) -> None:
-            await remove()
-            await real(*arguments)
-
-        shop.deliverer._end = end  # type: ignore[method-assign, assignment]
-        await shop.deliverer.step()
-    assert removed.done()
-    assert await shop.rows(DELIVERIES) == []
-    assert await shop.rows(ENDPOINTS) == []
-
-
 @pytest.mark.parametrize(
     "url",
     ["https://127.0.0.1/hooks", "https://169.254.169.254/latest", "https://[64:ff9b::7f00:1]/",
@@ -375,21 +299,3 @@ async def test_addresses_inside_receive_nothing(shop: Shop, url: str) -> None:
     [row] = await shop.rows(DELIVERIES)
     assert row["outcome"] in ("address_refused", "url_refused")
     assert (row["state"], row["status"]) == ("waiting", None)
-
-
-async def test_a_row_that_is_no_entry_stops_its_own_endpoint_alone(shop: Shop) -> None:
-    shop.clock.offset = timedelta()
-    theirs = shop.deployment.theirs.legal_entity_id
-    async with receiving() as receiver, receiving() as other:
-        await shop.endpoint(receiver, "payment.*")
-        await shop.endpoint(other, "payment.*", entity=theirs)
-        await shop.happens(uuid4(), 1)
-        await shop.happens(uuid4(), 1, entity=theirs)
-        await shop.placed()
-        await shop.owner.execute(
-            "UPDATE log_entries SET entry = 'edited' WHERE legal_entity_id = $1 AND index > 0",
-            shop.entity,
-        )
-        await shop.rounds()
-    assert receiver.tried == []
-    assert len(other.taken) == 1

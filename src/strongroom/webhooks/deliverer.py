@@ -8,7 +8,8 @@ under one id, and none is lost. Only a bounded number waits in rows; the rest wa
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
@@ -39,8 +40,9 @@ from strongroom.webhooks.endpoints import (
 from strongroom.webhooks.messages import message_body, message_id
 from strongroom.webhooks.signatures import Message
 
-ENDPOINTS_AT_ONCE: Final = 4
-"""Each takes a connection of the worker's at times."""
+ROUNDS_AT_ONCE: Final = 32
+TRANSACTIONS_AT_ONCE: Final = 2
+"""So that payments do not wait for the worker's connections."""
 AT_ONCE_MAX: Final = 32
 """To one endpoint."""
 READ_AT_ONCE: Final = 200
@@ -48,6 +50,8 @@ WAITING_MAX: Final = 5000
 """So many wait for one endpoint in rows; what comes after stays unread in the log."""
 LEASE: Final = timedelta(minutes=1)
 """Longer than the courier's deadline with two transactions."""
+IDLE: Final = timedelta(seconds=1)
+"""After a round that had nothing to do, as when so much waits already that nothing is read."""
 PUT_OFF: Final = timedelta(seconds=5)
 """When the keys or the secret of an endpoint cannot be had."""
 KEPT: Final = timedelta(days=30)
@@ -80,6 +84,7 @@ class Deliverer:
         self._pool, self._clock, self._secrets, self._courier = pool, clock, secrets, courier
         self._buckets = list(buckets)
         self._random = random.SystemRandom()
+        self._turns = asyncio.Semaphore(TRANSACTIONS_AT_ONCE)
 
     async def run(self) -> None:
         """Goes on until it is cancelled; what fails is tried again. Closes the courier then."""
@@ -89,25 +94,44 @@ class Deliverer:
             await self._courier.close()
 
     async def _go_on(self) -> None:
-        while True:
-            number = 0
-            try:
-                number = await self.step()
-            except (*UNREACHABLE, *SERIALIZATION_FAILURES) as error:
-                log.warning("webhooks_not_told", error=type(error).__name__)
-            except Exception as fault:  # noqa: BLE001 - payments must not stop for this
-                log.error("webhooks_not_told", **described(fault))
-            if number == 0:
-                await asyncio.sleep(IDLE_WAIT_SECONDS)
+        rounds: set[asyncio.Task[int]] = set()
+        try:
+            while True:
+                if len(rounds) < ROUNDS_AT_ONCE:
+                    rounds.update(await self._begin_safely(ROUNDS_AT_ONCE - len(rounds)))
+                if rounds:
+                    _, rounds = await asyncio.wait(
+                        rounds, timeout=IDLE_WAIT_SECONDS, return_when=asyncio.FIRST_COMPLETED
+                    )
+                else:
+                    await asyncio.sleep(IDLE_WAIT_SECONDS)
+        finally:
+            for task in rounds:
+                task.cancel()
+            await asyncio.gather(*rounds, return_exceptions=True)
 
-    async def step(self) -> int:
-        """One round for each endpoint that has something to do; returns how many events it sent."""
+    async def _begin_safely(self, count: int) -> list[asyncio.Task[int]]:
+        try:
+            return await self.begin(count)
+        except (*UNREACHABLE, *SERIALIZATION_FAILURES) as error:
+            log.warning("webhooks_not_told", error=type(error).__name__)
+        except Exception as fault:  # noqa: BLE001 - payments must not stop for this
+            log.error("webhooks_not_told", **described(fault))
+        await asyncio.sleep(IDLE_WAIT_SECONDS)
+        return []
+
+    async def begin(self, count: int = ROUNDS_AT_ONCE) -> list[asyncio.Task[int]]:
+        """Begins a round for each endpoint that something is to be done for, `count` at most.
+
+        Each comes to how many entries it read and how many events it sent, and never raises. A
+        receiver that is slow keeps its own round waiting, and no other.
+        """
         now = self._clock.now()
         async with writing(self._pool, [], buckets=self._buckets) as connection:
             due = await connection.fetch(
-                SQL["claim_endpoints"], self._buckets, now, ENDPOINTS_AT_ONCE, now + LEASE
+                SQL["claim_endpoints"], self._buckets, now, count, now + LEASE
             )
-        return sum(await asyncio.gather(*map(self._safely, due)))
+        return [asyncio.create_task(self._safely(row)) for row in due]
 
     async def _safely(self, row: Row) -> int:
         """One that fails does not hold up the others; it is due again when its lease ends."""
@@ -128,14 +152,20 @@ class Deliverer:
             log.error("webhook_not_signed", error=type(error).__name__)
             await self._put_off(endpoint, lease)
             return 0
-        async with writing(self._pool, [endpoint.legal_entity_id]) as connection:
+        async with self._writing(endpoint) as connection:
             if not await _is_ours(connection, endpoint, lease):
                 return 0
             read = await self._read_on(connection, endpoint, row["next_index"])
             heads = await self._heads(connection, endpoint, health.heads_max or AT_ONCE_MAX)
         tried = await asyncio.gather(*(self._send(endpoint, head, secrets) for head in heads))
-        await self._end(endpoint, lease, health, tried)
+        await self._end(endpoint, lease, health, tried, is_idle=not tried and not read)
         return len(tried) + read
+
+    @asynccontextmanager
+    async def _writing(self, endpoint: Endpoint) -> AsyncIterator[Connection]:
+        """A transaction over the rows of its entity, once there is a turn."""
+        async with self._turns, writing(self._pool, [endpoint.legal_entity_id]) as connection:
+            yield connection
 
     async def _secrets_of(self, endpoint: Endpoint) -> list[Secret]:
         """What signs for it, newest first: two while one takes the other's place."""
@@ -145,7 +175,7 @@ class Deliverer:
 
     async def _put_off(self, endpoint: Endpoint, lease: int) -> None:
         key = endpoint.legal_entity_id, endpoint.endpoint_id
-        async with writing(self._pool, [endpoint.legal_entity_id]) as connection:
+        async with self._writing(endpoint) as connection:
             until = self._clock.now() + PUT_OFF
             await connection.execute(SQL["put_endpoint_off"], *key, lease, until)
 
@@ -192,11 +222,18 @@ class Deliverer:
         )
 
     async def _end(
-        self, endpoint: Endpoint, lease: int, before: Health, tried: Sequence[Tried]
+        self,
+        endpoint: Endpoint,
+        lease: int,
+        before: Health,
+        tried: Sequence[Tried],
+        *,
+        is_idle: bool,
     ) -> None:
         key, now = (endpoint.legal_entity_id, endpoint.endpoint_id), self._clock.now()
         after, why = health_after(before, tried, now), None
-        async with writing(self._pool, [endpoint.legal_entity_id]) as connection:
+        until = rest_until(after, now) + (IDLE if is_idle else timedelta())
+        async with self._writing(endpoint) as connection:
             if not await _is_ours(connection, endpoint, lease):
                 log.warning("webhook_lease_lost")
                 return
@@ -216,7 +253,7 @@ class Deliverer:
                     await connection.execute(SQL["hurry_deliveries"], *key, now)
                 why = why_disabled(after, tried, now)
             await connection.execute(
-                SQL["end_round"], *key, rest_until(after, now), after.failures, after.failing_since
+                SQL["end_round"], *key, until, after.failures, after.failing_since
             )
             await connection.execute(SQL["forget_deliveries"], *key, now - KEPT, FORGOTTEN_AT_ONCE)
             if why is not None:

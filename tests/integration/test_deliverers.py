@@ -1,0 +1,144 @@
+"""Rounds that are broken off, that meet, or that wait: what is told stays told, and in order."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sized
+from datetime import timedelta
+from functools import partial
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from strongroom.ids import to_text
+from strongroom.webhooks.deliverer import LEASE
+from strongroom.webhooks.endpoint_rows import lock_endpoint, remove_endpoint
+from tests.acceptance.client import until
+from tests.integration.conftest import Deployment
+from tests.integration.entering import owner_of
+from tests.integration.receivers import receiving
+from tests.integration.telling import DELIVERIES, ENDPOINTS, ROUNDS_MAX, Shop, telling
+
+
+@pytest.fixture
+async def shop(deployment: Deployment) -> AsyncIterator[Shop]:
+    async with telling(deployment) as one:
+        yield one
+
+
+async def came(found: Sized, count: int) -> bool:
+    return len(found) >= count
+
+
+async def test_killed_between_sending_and_writing_it_is_told_again_under_one_id(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.clock.offset = -timedelta(minutes=2)
+    payment = uuid4()
+    async with receiving() as receiver:
+        await shop.endpoint(receiver, "payment.*")
+        for version in (1, 2):
+            await shop.happens(payment, version)
+        await shop.placed()
+        with monkeypatch.context() as patch:
+
+            async def killed(*_: Any, **__: Any) -> None:
+                raise asyncio.CancelledError
+
+            patch.setattr(shop.deliverer, "_end", killed)
+            with pytest.raises(asyncio.CancelledError):
+                await shop.step()
+        assert await shop.step() == 0, "the lease of the one that died is not over"
+        shop.clock.advance(LEASE)
+        await shop.rounds()
+    assert receiver.sequences() == {to_text("pay", payment): [1, 1, 2]}
+    assert receiver.ids[0] == receiver.ids[1]
+
+
+async def test_two_workers_share_endpoints_without_telling_twice(shop: Shop) -> None:
+    shop.clock.offset = timedelta()
+    async with receiving() as receiver:
+        for _ in range(3):
+            await shop.endpoint(receiver, "payment.*")
+        receiver.unchecked = True  # three endpoints sign with three secrets
+        for version in range(1, 31):
+            await shop.happens(uuid4(), version)
+        await shop.placed()
+        for _ in range(ROUNDS_MAX):
+            done = await asyncio.gather(*(shop.step() for _ in range(4)))
+            if not any(done):
+                break
+    rows = await shop.rows(DELIVERIES)
+    assert len(rows) == 90
+    assert {(row["state"], row["tries"]) for row in rows} == {("delivered", 1)}
+
+
+async def test_removed_in_the_middle_of_a_round_it_is_gone(shop: Shop) -> None:
+    shop.clock.offset = timedelta()
+    async with receiving() as receiver:
+        endpoint = await shop.endpoint(receiver, "payment.*")
+        await shop.happens(uuid4(), 1)
+        await shop.placed()
+        loop = asyncio.get_running_loop()
+        removed = loop.create_future()
+
+        async def remove() -> None:
+            async with owner_of(shop.deployment.home, shop.slot(endpoint)) as (connection, _):
+                found = await lock_endpoint(
+                    connection, endpoint.legal_entity_id, endpoint.endpoint_id
+                )
+                assert found is not None
+                await remove_endpoint(connection, found, actor="test", at=shop.clock.now())
+            removed.set_result(None)
+
+        real = shop.deliverer._end
+
+        async def end(*arguments: Any, **named: Any) -> None:
+            await remove()
+            await real(*arguments, **named)
+
+        shop.deliverer._end = end  # type: ignore[method-assign]
+        await shop.step()
+    assert removed.done()
+    assert await shop.rows(DELIVERIES) == []
+    assert await shop.rows(ENDPOINTS) == []
+
+
+async def test_a_receiver_that_does_not_answer_holds_up_no_other(shop: Shop) -> None:
+    shop.clock.offset = timedelta()
+    released = asyncio.Event()
+    async with receiving() as slow, receiving() as quick:
+        slow.held_by = released
+        await shop.endpoint(slow, "payment.*")
+        await shop.endpoint(quick, "payment.*", entity=shop.deployment.theirs.legal_entity_id)
+        running = asyncio.create_task(shop.deliverer.run())
+        try:
+            await shop.happens(uuid4(), 1)
+            await shop.placed()
+            await until(partial(came, slow.tried, 1))
+            for number in range(1, 6):
+                await shop.happens(uuid4(), number, entity=shop.deployment.theirs.legal_entity_id)
+                await shop.placed()
+                await until(partial(came, quick.taken, number))
+            assert slow.taken == []
+        finally:
+            released.set()
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_a_row_that_is_no_entry_stops_its_own_endpoint_alone(shop: Shop) -> None:
+    shop.clock.offset = timedelta()
+    theirs = shop.deployment.theirs.legal_entity_id
+    async with receiving() as receiver, receiving() as other:
+        await shop.endpoint(receiver, "payment.*")
+        await shop.endpoint(other, "payment.*", entity=theirs)
+        await shop.happens(uuid4(), 1)
+        await shop.happens(uuid4(), 1, entity=theirs)
+        await shop.placed()
+        await shop.owner.execute(
+            "UPDATE log_entries SET entry = 'edited' WHERE legal_entity_id = $1 AND index > 0",
+            shop.entity,
+        )
+        await shop.rounds()
+    assert receiver.tried == []
+    assert len(other.taken) == 1
