@@ -117,7 +117,7 @@ def written(folder: Path, files: dict[str, bytes]) -> Path:
 def verified(folder: Path, running: Running, merchant: Merchant, *older: bytes) -> Verified:
     """What an auditor finds who had the public key from elsewhere. Raises LogRefused."""
     key = (running.home / "log" / merchant.legal_entity / "key").read_text()
-    return verify_folder(TileFolder(folder), NoteVerifier.read(key), older=older)
+    return verify_folder(TileFolder(folder), NoteVerifier.read(key.strip()), older=older)
 
 
 def said_by_others(key: Path, folder: Path) -> str:
@@ -328,7 +328,7 @@ async def test_no_name_leads_to_another_legal_entity(
         answer = await send_raw(
             running.api_url, f"{ROOT}/checkpoint?{query}", headers, b"", method="GET"
         )
-        assert (answer.status, answer.code) == (400, "parameter_unknown")
+        assert (answer.status, answer.code) == (422, "parameter_unknown")
 
 
 async def test_a_machine_without_the_folder_says_what_to_do(

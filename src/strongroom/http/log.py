@@ -117,5 +117,5 @@ class LogOperations:
         try:
             return await asyncio.wait_for(reading, READ_SECONDS_MAX)
         except (LogsAway, TilesRefused, TimeoutError) as error:
-            log.warning("log_not_read", error=type(error).__name__)
+            log.warning("log_not_read", error=type(error).__name__, reason=str(error))
             raise Unavailable("log_unavailable") from None
