@@ -39,10 +39,10 @@ TILES_KEPT: Final = 256
 """Tiles that a reader of hashes remembers."""
 WIDTH: Final = re.compile("[1-9][0-9]{0,2}")
 TILE_PATH: Final = (
-    r"(entries|[0-9]|[1-5][0-9]|6[0-3])/(?!x000)((?:x[0-9]{3}/){0,5}[0-9]{3})"
+    r"(entries|[0-9]|[1-5][0-9]|6[0-3])/((?:x[0-9]{3}/){0,5}[0-9]{3})"
     r"(?:\.p/(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9][0-9]?))?"
 )
-"""What follows `tile/` in a name, and nothing else does; so many digits hold any log's tiles."""
+"""What follows `tile/` in a name; so many digits hold any log's tiles."""
 _TILE_PATH: Final = re.compile(TILE_PATH)
 ENTRIES: Final = "entries"
 CHECKPOINT: Final = "checkpoint"
@@ -76,11 +76,12 @@ def read_tile_name(text: str) -> tuple[int | str, int, int] | None:
     if found is None:
         return None
     level, number, width = found.groups()
-    return (
+    tile = (
         level if level == ENTRIES else int(level),
         int(number.replace("/", "").replace("x", "")),
         TILE_WIDTH if width is None else int(width),
     )
+    return tile if tile_name(*tile) == f"tile/{text}" else None
 
 
 def tile_roots(hashes: Sequence[bytes]) -> list[bytes]:
