@@ -2,29 +2,29 @@
 
 import asyncio
 import re
-import shutil
 import subprocess
-import threading
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from strongroom.http import log as http_log
-from strongroom.log.notes import NoteVerifier
-from strongroom.log.published import Published
-from strongroom.log.tiles import TileFolder
-from strongroom.log.verifying import LogRefused, Verified, verify_folder
-from tests.acceptance.client import Api, item, until
+from strongroom.log.verifying import LogRefused
+from tests.acceptance.auditing import (
+    FEW,
+    MANY,
+    ROOT,
+    copied,
+    filled,
+    grown,
+    size_in,
+    tiles_of,
+    verified,
+)
+from tests.acceptance.client import Api
 from tests.acceptance.conftest import Merchant, new_merchant
 from tests.acceptance.raw import send_raw
 from tests.acceptance.running import Running
-from tests.acceptance.served import served
 from tests.plugins.parts import FOREIGN_VERIFIER
 
-ROOT = "/v1/log"
-FEW, MANY = 20, 300
-"""Entries that fill a part of a tile, and more than a tile."""
 FOREVER = "private, max-age=31536000, immutable"
 
 
@@ -43,81 +43,6 @@ def key_of(running: Running, merchant: Merchant, *scopes: str) -> str:
     words = [word for scope in scopes for word in ("--scope", scope)]
     command = ("keys", "create", "--entity", merchant.legal_entity, "--name", "of a test")
     return running.command(*command, *words)
-
-
-def size_in(checkpoint: bytes) -> int:
-    return int(checkpoint.split(b"\n")[1])
-
-
-async def grown(api: Api, entries: int) -> bytes:
-    """The newest checkpoint, once the log has so many entries more, and so many at least."""
-    before = await api.get(f"{ROOT}/checkpoint")
-    wanted = entries + (size_in(before.body) if before.status == 200 else 0)
-    made = await api.bulk([item(None) for _ in range(entries)])
-    assert made.status == 200, made
-    found: list[bytes] = []
-
-    async def has_grown() -> bool:
-        answer = await api.get(f"{ROOT}/checkpoint")
-        found[:] = [answer.body] if answer.status == 200 else []
-        return bool(found) and size_in(found[0]) >= wanted
-
-    await until(has_grown)
-    return found[0]
-
-
-async def filled(api: Api) -> None:
-    """Sees to it that the log has a full tile."""
-    answer = await api.get(f"{ROOT}/checkpoint")
-    if answer.status != 200 or size_in(answer.body) < MANY:
-        await grown(api, MANY)
-
-
-def tiles_of(size: int) -> list[str]:
-    """The tiles and bundles of a log, counted as C2SP's tlog-tiles does; below 256,000 entries."""
-    names = []
-    for level in range(8):
-        full, width = divmod(size >> 8 * level, 256)
-        numbers = [f"{number:03d}" for number in range(full)]
-        numbers += [f"{full:03d}.p/{width}"] if width else []
-        names += [f"{kind}/{number}" for number in numbers for kind in _kinds(level)]
-    return names
-
-
-def _kinds(level: int) -> tuple[str, ...]:
-    return ("0", "entries") if level == 0 else (str(level),)
-
-
-async def copied(api: Api, folder: Path, checkpoint: bytes | None = None) -> Path:
-    """What an auditor with this key gets: a checkpoint, and the tiles that it calls for.
-
-    Where a partial tile is gone the full one is taken, as the specification has clients do.
-    """
-    if checkpoint is None:
-        checkpoint = (await api.get(f"{ROOT}/checkpoint")).body
-    files = {"checkpoint": checkpoint}
-    for name in tiles_of(size_in(checkpoint)):
-        got, answer = name, await api.get(f"{ROOT}/tile/{name}")
-        if answer.status == 404:
-            got = name.partition(".p/")[0]
-            answer = await api.get(f"{ROOT}/tile/{got}")
-        assert answer.status == 200, (name, answer)
-        files[f"tile/{got}"] = answer.body
-    return written(folder, files)
-
-
-def written(folder: Path, files: dict[str, bytes]) -> Path:
-    """The folder with these files in it."""
-    for name, content in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(content)
-    return folder
-
-
-def verified(folder: Path, running: Running, merchant: Merchant, *older: bytes) -> Verified:
-    """What an auditor finds who had the public key from elsewhere. Raises LogRefused."""
-    key = (running.home / "log" / merchant.legal_entity / "key").read_text()
-    return verify_folder(TileFolder(folder), NoteVerifier.read(key.strip()), older=older)
 
 
 def said_by_others(key: Path, folder: Path) -> str:
@@ -272,19 +197,6 @@ async def test_a_log_of_no_witness_has_nothing_cosigned(mine: Api) -> None:
     assert (refused.status, refused.code) == (404, "log_not_cosigned")
 
 
-async def test_what_a_witness_cosigned_is_served_beside_the_newest(
-    mine: Api, running: Running, followed: Merchant, tmp_path: Path
-) -> None:
-    older = await grown(mine, 1)
-    newest = await grown(mine, 1)
-    logs = tmp_path / "log"
-    written(logs / followed.legal_entity, {"checkpoint": newest, "checkpoint.cosigned": older})
-    async with served(running, logs=logs) as (url, _):
-        there = mine.at(url)
-        assert (await there.get(f"{ROOT}/checkpoint")).body == newest
-        assert (await there.get(f"{ROOT}/checkpoint.cosigned")).body == older
-
-
 ATTACKS = [
     "tile/../checkpoint", "tile/0/../../key", "tile/0/../../../../secrets/dev_api_key",
     "tile/%2e%2e/checkpoint", "tile/%2e%2e%2fcheckpoint", "tile/%252e%252e%252fcheckpoint",
@@ -329,63 +241,6 @@ async def test_no_name_leads_to_another_legal_entity(
             running.api_url, f"{ROOT}/checkpoint?{query}", headers, b"", method="GET"
         )
         assert (answer.status, answer.code) == (422, "parameter_unknown")
-
-
-async def test_a_machine_without_the_folder_says_what_to_do(
-    mine: Api, running: Running, tmp_path: Path
-) -> None:
-    async with served(running, logs=tmp_path / "nowhere") as (url, _):
-        for name in ("checkpoint", "key", "checkpoint.cosigned", "tile/0/000"):
-            refused = await mine.at(url).get(f"{ROOT}/{name}")
-            assert (refused.status, refused.code) == (503, "log_unavailable")
-            assert refused.json["retry_safe"]
-            assert "`log` in the home" in refused.json["what_to_do"]
-
-
-async def test_a_link_in_the_folder_leads_nowhere(
-    mine: Api, running: Running, followed: Merchant, tmp_path: Path
-) -> None:
-    await filled(mine)
-    folder, other = tmp_path / "log" / followed.legal_entity, running.home / "log"
-    shutil.copytree(other / followed.legal_entity, folder)
-    secret = tmp_path / "secret"
-    secret.write_text("what only the API may read")
-    for name, target in (
-        ("key", secret),
-        ("checkpoint", other / running.legal_entity / "checkpoint"),
-        ("tile/0/000", secret),
-        ("tile/1", other / running.legal_entity / "tile" / "0"),
-    ):
-        shutil.rmtree(folder / name) if (folder / name).is_dir() else (folder / name).unlink()
-        (folder / name).symlink_to(target)
-    async with served(running, logs=tmp_path / "log") as (url, _):
-        for name in ("key", "checkpoint", "tile/0/000", "tile/1/000.p/1"):
-            refused = await mine.at(url).get(f"{ROOT}/{name}")
-            assert (refused.status, refused.code) == (503, "log_unavailable")
-        assert (await mine.at(url).get(f"{ROOT}/tile/entries/000")).status == 200
-
-
-async def test_a_disk_that_does_not_answer_holds_up_nothing_else(
-    mine: Api, running: Running, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    goes_on, begun = threading.Event(), list[object]()
-
-    def read(*_: object) -> None:
-        begun.append(None)
-        goes_on.wait()
-
-    monkeypatch.setattr(Published, "read", read)
-    monkeypatch.setattr(http_log, "READ_SECONDS_MAX", 0.2)
-    try:
-        async with served(running) as (url, _):
-            there = mine.at(url)
-            waiting = [there.get(f"{ROOT}/checkpoint") for _ in range(4 * http_log.READS_MAX)]
-            refused: list[Any] = await asyncio.gather(*waiting)
-            assert {(one.status, one.code) for one in refused} == {(503, "log_unavailable")}
-            assert (await there.get("/v1/payments", limit=1)).status == 200
-            assert len(begun) == http_log.READS_MAX
-    finally:
-        goes_on.set()
 
 
 def test_the_names_that_are_asked_for_are_those_of_the_specification() -> None:
