@@ -15,7 +15,7 @@ from bench.children import signer
 from bench.cluster import Deployment, Server, query
 from bench.load import Result
 from bench.measures import Lengths, Outcome, details_of, run_end_to_end
-from strongroom.cli.signer import LOGS
+from strongroom.config import Home
 from strongroom.ids import to_text
 from strongroom.log.notes import NoteRefused, NoteVerifier
 from strongroom.log.tiles import PUBLIC_KEY, TileFolder
@@ -207,7 +207,7 @@ def percentile(ordered: list[float], share: float) -> float:
 
 def _unlike_its_events(deployment: Deployment) -> list[str]:
     """What an auditor finds wrong with the log, and whether it has all events."""
-    folder = deployment.home / LOGS / to_text("ent", deployment.legal_entity)
+    folder = Home(deployment.home).logs / to_text("ent", deployment.legal_entity)
     events = int(query(deployment.owner_url, EVENTS)[0][0])
     try:
         verifier = NoteVerifier.read((folder / PUBLIC_KEY).read_text("utf-8").strip())

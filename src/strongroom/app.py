@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 import asyncpg
@@ -21,11 +22,7 @@ from strongroom.customers.register import Register
 from strongroom.customers.saver import Saver
 from strongroom.database import connect_pool
 from strongroom.desks import deliverer_of, tax_worker, workers_of
-from strongroom.directory import (
-    check_mode,
-    check_schema,
-    check_workers,
-)
+from strongroom.directory import check_mode, check_schema, check_workers
 from strongroom.gateways.accounts import Accounts
 from strongroom.gateways.braintree.capabilities import CAPABILITIES as BRAINTREE_CAPABILITIES
 from strongroom.gateways.braintree.money import refusal as braintree_refusal
@@ -45,6 +42,7 @@ from strongroom.http.disputes import DisputeOperations
 from strongroom.http.front_door import FrontDoor
 from strongroom.http.health import Health
 from strongroom.http.instruments import Instruments
+from strongroom.http.log import LogOperations
 from strongroom.http.payment_methods import PaymentMethodOperations
 from strongroom.http.payments import PaymentOperations
 from strongroom.http.payouts import PayoutOperations
@@ -58,6 +56,7 @@ from strongroom.http.traffic import Traffic
 from strongroom.http.waiting import Waiting
 from strongroom.http.webhooks import WebhookOperations, hooks_over
 from strongroom.ids import BUCKETS
+from strongroom.log.published import Published
 from strongroom.log.sequencing import Sequencer
 from strongroom.payments.accept import Acceptor
 from strongroom.payments.commands import Commander
@@ -171,6 +170,7 @@ class Api:
         hooks: WebhookOperations | None = None,
         *,
         register: Register,
+        logs: Path,
         rules: Callable[[], Sequence[Rule]] = tuple,
     ) -> None:
         keys = self._keys = ApiKeys(pool, settings.mode)
@@ -181,11 +181,7 @@ class Api:
         self.health, methods = Health(pool), Methods(pool, register.keyring, register.subjects)
         creation = _creation_over(pool, clock, instruments, acceptor, texts, register)
         self.operations = PaymentOperations(
-            pool=pool,
-            keys=self._keys,
-            creation=creation,
-            texts=texts,
-            waiting=self._waiting,
+            pool=pool, keys=keys, creation=creation, texts=texts, waiting=self._waiting
         )
         self.commands = CommandOperations(
             clock=clock,
@@ -209,6 +205,7 @@ class Api:
         self.methods = PaymentMethodOperations(
             pool=pool, clock=clock, keys=self._keys, instruments=instruments, methods=methods
         )
+        self.log = LogOperations(keys=keys, published=Published(logs))
         self.taxes = TaxOperations(pool, clock, keys, register.keyring, AMOUNT_RULES)
         url, choosing = settings.checkout_url, Choosing(pool, instruments, PAGES)
         self.plain = make_application(
@@ -222,6 +219,7 @@ class Api:
                 methods=self.methods,
                 checkout_links=CheckoutLinkOperations(pool, clock, keys, choosing, url),
                 taxes=self.taxes,
+                log=self.log,
                 health=self.health,
                 documents=ServedDocuments(),
             ),
@@ -251,6 +249,7 @@ class Api:
         await self._refund_waiting.close()
         await self.methods.close()
         await self.taxes.close()
+        self.log.close()
         await self._keys.close()
 
 
@@ -294,6 +293,7 @@ async def serve_api(
         guard,
         hooks,
         register=register,
+        logs=home.logs,
         rules=rules,
     )
     server = Server(

@@ -2,6 +2,7 @@
 
 HOME/strongroom.json   mode and limits; no secret
 HOME/secrets/          0700; one secret a file, 0600
+HOME/log/              what the signer published, a folder for each legal entity
 HOME/tombstones/       which subjects were destroyed, unless it lies elsewhere
 """
 
@@ -138,6 +139,7 @@ class Home:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.secrets = path / "secrets"
+        self.logs = path / "log"
 
     def settings(self) -> Settings:
         """What the file says. Raises ConfigurationError when it is missing or wrong."""

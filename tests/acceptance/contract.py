@@ -37,9 +37,14 @@ def strict(value: Any) -> Any:
 
 
 SCHEMAS: Final = {"components": {"schemas": strict(OPENAPI["components"]["schemas"])}}
-PATHS: Final = [
-    (re.compile(re.sub(r"{\w+}", "[^/]+", path)), item) for path, item in OPENAPI["paths"].items()
-]
+
+
+def pattern_of(path: str) -> str:
+    """What a path of the document stands for; the name of a tile alone has slashes in it."""
+    return re.sub(r"{\w+}", "([^/]+)", path.replace("{tile}", "([^/]+(?:/[^/]+)*)"))
+
+
+PATHS: Final = [(re.compile(pattern_of(path)), item) for path, item in OPENAPI["paths"].items()]
 
 
 def operation_of(method: str, path: str) -> Json | None:

@@ -1,6 +1,7 @@
 """For every operation a request that is answered well, and the things that it is asked of."""
 
 import json
+import shutil
 import tempfile
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -13,13 +14,14 @@ from msgspec.structs import replace
 from strongroom.access.api_keys import SCOPES
 from strongroom.http.reference.operation import IDEMPOTENCY_KEY, Operation
 from strongroom.http.reference.table import OPERATIONS
-from tests.acceptance.client import Answer, Api, StandIn, fresh, item, order
+from tests.acceptance.client import Answer, Api, StandIn, fresh, item, order, until
 from tests.acceptance.raw import send_raw
 from tests.acceptance.running import Running
 
 OPERATION = {operation.id: operation for operation in OPERATIONS}
 CARD = {"gateway": "stripe", "token": "pm_card_visa"}
 AMOUNT = 1999
+TILE, TILE_ENTRIES = "tile/0/000", 256
 CONSENT = {"given_at": "2026-10-01T09:30:00Z", "text_version": "terms-2026-10"}
 NEEDS = {
     "get_payment": "bare",
@@ -176,6 +178,19 @@ class World:
         assert made.status == 201, made
         return made.id
 
+    async def logged(self) -> None:
+        """Fills a tile of the log, and sees to it that a checkpoint is cosigned."""
+        folder = self.running.home / "log" / self.running.legal_entity
+        if not (folder / TILE).exists():
+            made = await self.api.bulk([item(None) for _ in range(TILE_ENTRIES)])
+            assert made.status == 200, made
+
+        async def is_signed() -> bool:
+            return (folder / TILE).exists() and (folder / "checkpoint").exists()
+
+        await until(is_signed)
+        shutil.copy(folder / "checkpoint", folder / "checkpoint.cosigned")
+
     async def good(self, operation_id: str) -> Sent:
         """A request that is answered well."""
         operation = OPERATION[operation_id]
@@ -193,6 +208,8 @@ class World:
         customer = await self.customer() if operation_id in OF_A_CUSTOMER else None
         calculation = await self.calculated() if "{calculation_id}" in operation.path else None
         payout = await self.paid_out() if "{payout_id}" in operation.path else None
+        if operation_id.startswith("get_log_"):
+            await self.logged()
         method = await self.method(customer or "") if operation_id in OF_A_METHOD else None
         path = operation.path.format(
             payment_id=payment,
@@ -202,6 +219,7 @@ class World:
             payout_id=payout,
             calculation_id=calculation,
             payment_method_id=method,
+            tile=TILE.removeprefix("tile/"),
         )
         headers = []
         if operation.scope is not None:

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -53,12 +54,17 @@ class Said(Struct, frozen=True):
 
 @asynccontextmanager
 async def inside(
-    running: Running, database_url: str | None = None, *, seals: bool = True, **limits: Any
+    running: Running,
+    database_url: str | None = None,
+    *,
+    seals: bool = True,
+    logs: Path | None = None,
+    **limits: Any,
 ) -> AsyncIterator[Inside]:
     """The parts, started; `limits` are the acceptor's. One connection writes.
 
     `database_url` is another way to the database, or to none. `seals`: as on a database that no
-    older version uses any more.
+    older version uses any more. `logs` is another folder of them.
     """
     home = Home(running.home)
     url = database_url or home.secret("database_api_url")
@@ -68,7 +74,10 @@ async def inside(
     vault = await open_vault(home, home.settings(), "api")
     texts = TextStore(pool, vault.keyring, seals=seals)
     register = Register(pool, vault.keyring, vault.subjects)
-    api = Api(pool, SystemClock(), home.settings(), acceptor, texts, register=register)
+    api = Api(
+        pool, SystemClock(), home.settings(), acceptor, texts, register=register,
+        logs=logs or home.logs,
+    )  # fmt: skip
     api.start()
     try:
         yield Inside(

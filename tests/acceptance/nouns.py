@@ -25,6 +25,16 @@ async def checkout_not_set_up(world: World, operation_id: str) -> Answer:
     return await world.send(sent.of((await world.poor.pay(order(None))).id))
 
 
+async def of_an_empty_log(world: World, operation_id: str) -> Answer:
+    """Of a legal entity for which nothing has happened yet."""
+    sent = await world.good(operation_id)
+    entity = await asyncio.to_thread(world.running.command, "entities", "create", "Idle Ltd")
+    key = await asyncio.to_thread(
+        world.running.command, "keys", "create", "--entity", entity, "--name", "idle"
+    )
+    return await world.send(sent.with_other("Authorization", f"Bearer {key}"))
+
+
 async def dispute_not_found(world: World, operation_id: str) -> Answer:
     sent = await world.good(operation_id)
     path = sent.operation.path.format(dispute_id="dsp_" + "0" * 26)

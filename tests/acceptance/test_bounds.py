@@ -35,7 +35,7 @@ FREE: Final = frozenset(
     parameter_invalid header_not_ascii request_malformed customer_not_found
     customer_field_invalid payment_method_not_found gateway_account_unknown country_invalid
     checkout_link_not_found gateway_customer_malformed tax_field_invalid
-    tax_calculation_unknown tax_calculation_not_found
+    tax_calculation_unknown tax_calculation_not_found tile_not_found
     """.split()
 )
 """What a text out of rule is refused with."""

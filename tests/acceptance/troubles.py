@@ -59,6 +59,13 @@ async def accept_contended(world: World, operation_id: str) -> Answer:
             return await world.send(sent, url)
 
 
+async def without_logs(world: World, operation_id: str) -> Answer:
+    """The process is on a machine that has no folder of logs."""
+    sent = await world.good(operation_id)
+    async with served(world.running, logs=world.running.home / "nowhere") as (url, _):
+        return await world.send(sent, url)
+
+
 async def too_many_connections(world: World, operation_id: str) -> Answer:
     sent = await world.good(operation_id)
     with pytest.MonkeyPatch.context() as patch:

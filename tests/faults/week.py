@@ -86,7 +86,7 @@ class Shop:
         register = Register(api_pool, self.vault.keyring, self.vault.subjects)
         self.api = Api(
             api_pool, self.clock, settings, self.acceptor, texts, self.telemetry[0],
-            register=register,
+            register=register, logs=self._home.logs,
         )  # fmt: skip
         self.front = Traffic(
             self.api.front_door, self.telemetry[0],

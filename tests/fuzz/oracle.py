@@ -28,6 +28,7 @@ SEMANTIC: Final = frozenset(
     consent_missing customer_field_invalid gateway_customer_malformed
     instrument_ambiguous tax_calculation_not_found tax_calculation_unknown tax_field_invalid
     gateway_account_unknown checkout_link_not_found checkout_not_set_up instrument_token_malformed
+    log_not_signed log_not_cosigned tile_not_found
     """.split()
 )
 """What a request can be refused for that keeps to its schema: what no schema can say."""
@@ -196,8 +197,7 @@ def _path_values(operation: Json, path: str) -> dict[str, str]:
     for template, item in contract.OPENAPI["paths"].items():
         if operation in item.values():
             names = re.findall(r"{(\w+)}", template)
-            pattern = re.sub(r"{\w+}", "([^/]+)", template)
-            found = re.fullmatch(pattern, path)
+            found = re.fullmatch(contract.pattern_of(template), path)
             assert found is not None
             return dict(zip(names, map(unquote, found.groups()), strict=True))
     raise AssertionError(operation["operationId"])

@@ -25,7 +25,7 @@ from strongroom.ids import MalformedId, from_text, tag_of, to_text
 
 SQL: Final = statements("strongroom.access", "access.sql")
 SCOPES: Final = frozenset(
-    {"payouts:read"}
+    {"payouts:read", "log:read"}
     | {
         f"{noun}:{right}"
         for noun in ("payments", "disputes", "customers", "taxes")

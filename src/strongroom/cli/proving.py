@@ -11,7 +11,6 @@ from uuid import UUID
 import asyncpg
 
 from strongroom.cli.named import entity_named, entity_of
-from strongroom.cli.signer import log_folder
 from strongroom.cli.verifying import LateBar, read_verifier
 from strongroom.clock import SystemClock
 from strongroom.config import ConfigurationError, Home
@@ -101,7 +100,7 @@ def verify_rows(options: argparse.Namespace) -> int:
 
 
 def _log_of(home: Home, entity: UUID, key: Path | None) -> tuple[TileFolder, NoteVerifier]:
-    path = log_folder(home) / to_text("ent", entity)
+    path = home.logs / to_text("ent", entity)
     if not (path / PUBLIC_KEY).exists():
         raise ConfigurationError(f"{path} holds no log yet: does the signer run?")
     return TileFolder(path), read_verifier(key or path / PUBLIC_KEY)

@@ -6,7 +6,6 @@ files can sign, and the payments' processes have no need of them.
 """
 
 import asyncio
-from pathlib import Path
 from typing import Final
 
 import structlog
@@ -23,7 +22,6 @@ from strongroom.process import calm_collector, stop_signals
 from strongroom.vault.secret import Secret
 
 KEY: Final = "log_key"
-LOGS: Final = "log"
 MEMORY: Final = "signer"
 CONNECTIONS: Final = 2
 
@@ -45,8 +43,10 @@ async def run_signer(home: Home) -> None:
     memory = Memory(home.path / MEMORY)
     key = key_of(home, await log_origin(pool), memory)
     memory.hold()
-    signer = Signer(pool, SystemClock(), key, log_folder(home), memory)
-    submitter = Submitter(log_folder(home), settings.witnesses)
+    # A machine that has the folder, and nothing in it yet, is told from one that has none.
+    home.logs.mkdir(exist_ok=True)
+    signer = Signer(pool, SystemClock(), key, home.logs, memory)
+    submitter = Submitter(home.logs, settings.witnesses)
     await signer.remember()
     calm_collector()
     stopping = stop_signals()
@@ -71,7 +71,7 @@ def key_of(home: Home, origin: str, memory: Memory) -> NoteKey:
     NoteRefused when the file is not usable.
     """
     if not home.has_secret(KEY):
-        if memory.exists() or entities_in(log_folder(home)):
+        if memory.exists() or entities_in(home.logs):
             raise ConfigurationError(
                 f"{home.secrets / KEY} is missing, and logs were signed before: restore it. A new "
                 "key would sign all of history anew."
@@ -86,8 +86,3 @@ def key_of(home: Home, origin: str, memory: Memory) -> NoteKey:
     if key.name != origin:
         raise ConfigurationError(f"{home.secrets / KEY} signs as {key.name}, not as {origin}.")
     return key
-
-
-def log_folder(home: Home) -> Path:
-    """Where the logs lie, a folder for each legal entity."""
-    return home.path / LOGS

@@ -44,7 +44,8 @@ def _route(operation: Operation, rooms: Rooms, guard: CardGuard) -> HTTPRouteHan
         call = await _call(operation, request, rooms, guard)
         return _response(await operation.answering(rooms, call))
 
-    path = operation.path.replace("}", ":str}")
+    # The name of a tile has slashes in it; everything else is one segment.
+    path = operation.path.replace("}", ":str}").replace("{tile:str}", "{tile:path}")
     return HTTPRouteHandler(path, http_method=HttpMethod(operation.method), name=operation.id)(
         answer
     )

@@ -38,6 +38,12 @@ BATCH_ENTRIES: Final = 64 * TILE_WIDTH
 TILES_KEPT: Final = 256
 """Tiles that a reader of hashes remembers."""
 WIDTH: Final = re.compile("[1-9][0-9]{0,2}")
+TILE_PATH: Final = (
+    r"(entries|[0-9]|[1-5][0-9]|6[0-3])/((?:x[0-9]{3}/){0,5}[0-9]{3})"
+    r"(?:\.p/(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9][0-9]?))?"
+)
+"""What follows `tile/` in a name; so many digits hold any log's tiles."""
+_TILE_PATH: Final = re.compile(TILE_PATH)
 ENTRIES: Final = "entries"
 CHECKPOINT: Final = "checkpoint"
 PUBLIC_KEY: Final = "key"
@@ -59,6 +65,23 @@ def tile_name(level: int | str, number: int, width: int = TILE_WIDTH) -> str:
     groups = [digits[at : at + 3] for at in range(0, len(digits), 3)]
     path = "/".join([*(f"x{group}" for group in groups[:-1]), groups[-1]])
     return f"tile/{level}/{path}" + (f".p/{width}" if width < TILE_WIDTH else "")
+
+
+def read_tile_name(text: str) -> tuple[int | str, int, int] | None:
+    """Level (or `entries`), number and width of a tile, by its name without the `tile/`.
+
+    None for every text that `tile_name` never makes.
+    """
+    found = _TILE_PATH.fullmatch(text)
+    if found is None:
+        return None
+    level, number, width = found.groups()
+    tile = (
+        level if level == ENTRIES else int(level),
+        int(number.replace("/", "").replace("x", "")),
+        TILE_WIDTH if width is None else int(width),
+    )
+    return tile if tile_name(*tile) == f"tile/{text}" else None
 
 
 def tile_roots(hashes: Sequence[bytes]) -> list[bytes]:
@@ -268,10 +291,7 @@ class TileFolder:
         except (FileNotFoundError, NotADirectoryError):
             return None
         try:
-            status = os.fstat(handle)
-            if not stat.S_ISREG(status.st_mode) or status.st_size > bytes_max:
-                raise TilesRefused(f"{name} is no file, or longer than it can be")
-            return os.read(handle, status.st_size)
+            return content_of(handle, name, bytes_max)
         finally:
             os.close(handle)
 
@@ -297,6 +317,14 @@ class TileFolder:
                     temporary.unlink()
         for folder in changed:
             sync(folder)
+
+
+def content_of(handle: int, name: str, bytes_max: int) -> bytes:
+    """All of an open file. Raises TilesRefused for what is no plain file, or a longer one."""
+    status = os.fstat(handle)
+    if not stat.S_ISREG(status.st_mode) or status.st_size > bytes_max:
+        raise TilesRefused(f"{name} is no file, or longer than it can be")
+    return os.read(handle, status.st_size)
 
 
 def hashes_in(tile: bytes) -> list[bytes]:

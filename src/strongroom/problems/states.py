@@ -44,6 +44,23 @@ FINDING: Final = {
         "There is no payment method with this id for the legal entity of your API key.",
         "Check the id, and that the API key belongs to the legal entity that saved it.",
     ),
+    "log_not_signed": Known(
+        404,
+        "Nothing of the log of your legal entity is signed yet.",
+        "Ask again a second after the first payment; if there is still nothing, tell the operator: "
+        "the signer does not run, or its folder does not come here.",
+    ),
+    "log_not_cosigned": Known(
+        404,
+        "No witness has cosigned a checkpoint of the log of your legal entity.",
+        "Take the checkpoint as it is; the operator names witnesses in the signer's settings.",
+    ),
+    "tile_not_found": Known(
+        404,
+        "The log of your legal entity has no such tile.",
+        "Ask for tiles that the size in the checkpoint calls for, by their names in C2SP's "
+        "tlog-tiles; where a partial tile is gone, ask for the full one of its number.",
+    ),
     "checkout_link_not_found": Known(
         404,
         "No checkout link was made for this payment.",
@@ -187,6 +204,12 @@ HERE: Final = {
         503,
         "This process serves as many connections as it can; nothing was done.",
         "Send the same request again, with the same Idempotency-Key if it has one.",
+    ),
+    "log_unavailable": Known(
+        503,
+        "The signed logs are not on the machine that answers, or cannot be read there.",
+        "Ask again; if it stays so, tell the operator: the signer's folder of logs has to be at "
+        "`log` in the home of each API process, e.g. as a mount.",
     ),
     "not_ready": Known(503, "{why}", "Ask again soon.", {"why": "The database does not answer."}),
 }

@@ -10,7 +10,7 @@ from strongroom import __version__
 from strongroom.errors import PROBLEM_TYPE, ProblemDocument
 from strongroom.http.reference.links import links
 from strongroom.http.reference.operation import (
-    HTML_TYPE,
+    JSON_TYPE,
     REQUEST_ID_TOLD,
     RETRY_AFTER,
     WWW_AUTHENTICATE,
@@ -56,6 +56,7 @@ TAGS: Final = {
     "Customers": "Who pays. What is personal is sealed under a key of the customer's own.",
     "Payment methods": "Instruments that a customer has left to be charged later.",
     "Browsers": "What a customer's browser sees of Strongroom.",
+    "Log": "What happened, signed, in a form that an outsider can check.",
     "Checkout links": "A page of ours on which a customer pays a payment.",
     "Probes": "For supervisors and load balancers.",
     "About the API": "This document, and the page made from it.",
@@ -234,7 +235,7 @@ def _answer(operation: Operation, answer: Answer, operations: Iterable[Operation
     document: Json = {"description": answer.description}
     document["headers"] = _headers(*answer.headers)
     if answer.media is not None:
-        schema: Json = {"type": "string"} if answer.media == HTML_TYPE else {"type": "object"}
+        schema: Json = {"type": "object"} if answer.media == JSON_TYPE else {"type": "string"}
         if answer.type is not None:
             schema = schema_ref(answer.type)
         content: Json = {"schema": schema}

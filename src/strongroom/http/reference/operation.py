@@ -12,6 +12,7 @@ from strongroom.http.disputes import DisputeOperations
 from strongroom.http.exchange import BODY_BYTES_MAX, Asked, Reply
 from strongroom.http.fields import IdempotencyKey, Prefer, RequestId
 from strongroom.http.health import Health
+from strongroom.http.log import LogOperations
 from strongroom.http.payment_methods import PaymentMethodOperations
 from strongroom.http.payments import PaymentOperations
 from strongroom.http.payouts import PayoutOperations
@@ -34,6 +35,7 @@ class Rooms(Struct, frozen=True, kw_only=True):
     methods: PaymentMethodOperations
     checkout_links: CheckoutLinkOperations
     taxes: TaxOperations
+    log: LogOperations
     health: Health
     documents: "Documents"
 

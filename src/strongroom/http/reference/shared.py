@@ -29,6 +29,7 @@ EXAMPLE_IDS: Final = {
     "dispute_id": EXAMPLE_DISPUTE,
     "payout_id": EXAMPLE_PAYOUT,
     "payment_method_id": EXAMPLE_PAYMENT_METHOD,
+    "tile": "0/x001/234",
 }
 """By the name that a path has for it."""
 

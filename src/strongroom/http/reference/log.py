@@ -1,0 +1,119 @@
+"""The operations on the log, as the table has them."""
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from strongroom.http.exchange import Reply
+from strongroom.http.log import NOTE_TYPE, PATH, SCOPE, TILE_TYPE, TILES, TileName
+from strongroom.http.reference.operation import (
+    Answer,
+    Call,
+    Example,
+    Operation,
+    Parameter,
+    ReplyHeader,
+    Rooms,
+)
+from strongroom.http.reference.probes import CACHE_CONTROL
+from strongroom.http.reference.problem_examples import problem_example
+from strongroom.http.reference.shared import WITH_A_KEY
+
+TAG: Final = "Log"
+TILE: Final = Parameter("tile", "path", TileName, required=True)
+VARY: Final = ReplyHeader(
+    "Vary", "Another API key sees another log.", {"const": "Authorization", "type": "string"},
+    always=True,
+)  # fmt: skip
+
+
+def _note(
+    name: str,
+    summary: str,
+    description: str,
+    answering: Callable[[Rooms, Call], Awaitable[Reply]],
+    *,
+    missing: str,
+    of_whom: str,
+) -> Operation:
+    """One of the files of a few lines."""
+    return Operation(
+        id=f"get_log_{name.replace('.', '_')}",
+        method="GET",
+        path=f"{PATH}/{name}",
+        tag=TAG,
+        summary=summary,
+        description=description,
+        answering=answering,
+        scope=SCOPE,
+        answers=(Answer(status=200, description="The lines.", media=NOTE_TYPE, headers=(VARY,)),),
+        problems=(*WITH_A_KEY, "parameter_unknown", missing, "log_unavailable"),
+        examples=(
+            Example(
+                name=f"no_log_{name.replace('.', '_')}",
+                summary=of_whom,
+                status=404,
+                answer=problem_example(missing),
+            ),
+        ),
+    )
+
+
+CHECKPOINT: Final = _note(
+    "checkpoint",
+    "Read the newest checkpoint",
+    "How far the log of your legal entity has come, signed: a checkpoint as C2SP's tlog-checkpoint "
+    "has it. With `/v1/log` as its prefix and your API key in Authorization, any client of C2SP's "
+    "tlog-tiles can follow the log.",
+    lambda rooms, call: rooms.log.checkpoint(call.asked),
+    missing="log_not_signed",
+    of_whom="Before the first payment",
+)
+COSIGNED: Final = _note(
+    "checkpoint.cosigned",
+    "Read the newest checkpoint that a witness cosigned",
+    "It may be of fewer entries than the newest one.",
+    lambda rooms, call: rooms.log.cosigned(call.asked),
+    missing="log_not_cosigned",
+    of_whom="No witness knows of the log",
+)
+KEY: Final = _note(
+    "key",
+    "Read the log's public key",
+    "As the signer wrote it, for whoever runs the log. An auditor takes it from somewhere else: "
+    "beside the log it proves nothing.",
+    lambda rooms, call: rooms.log.key(call.asked),
+    missing="log_not_signed",
+    of_whom="Before the first payment",
+)
+TILE_OF_LOG: Final = Operation(
+    id="get_log_tile",
+    method="GET",
+    path=TILES + "{tile}",
+    tag=TAG,
+    summary="Read a tile of the log",
+    description="256 hashes of the tree, or 256 entries each after its length in two bytes, or as "
+    "many as there are yet: a partial tile. What a tile holds never changes. A partial tile can go "
+    "once its full one is there, which is to be asked for then.",
+    answering=lambda rooms, call: rooms.log.tile(call.asked),
+    scope=SCOPE,
+    parameters=(TILE,),
+    answers=(
+        Answer(
+            status=200,
+            description="The tile.",
+            media=TILE_TYPE,
+            headers=(VARY, CACHE_CONTROL),
+        ),
+    ),
+    problems=(*WITH_A_KEY, "parameter_unknown", "tile_not_found", "log_unavailable"),
+    examples=(
+        Example(
+            name="no_such_tile",
+            summary="A tile that there is not yet",
+            status=404,
+            answer=problem_example("tile_not_found"),
+        ),
+    ),
+)
+
+LOG: Final = (CHECKPOINT, COSIGNED, KEY, TILE_OF_LOG)
