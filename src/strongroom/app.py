@@ -332,8 +332,7 @@ async def run_worker(
     `metrics_port`, on loopback, is where this process tells of itself.
     Raises ConfigurationError when the home or the database does not fit.
     """
-    settings = home.settings()
-    clock = SystemClock()
+    settings, clock = home.settings(), SystemClock()
     pool = await connect_pool(
         home.secret("database_worker_url"),
         size_max=WORKER_CONNECTIONS,
@@ -351,6 +350,7 @@ async def run_worker(
     telemetry.read_open_work(pool, buckets)
     telemetry.read_secrets_due(pool)
     telemetry.read_hints(pool, buckets)
+    telemetry.read_log_lag(home.secret("database_sequencer_url"))
     deadline, fields = settings.gateway_deadline, fields_of(settings, secrets)
     settlements, calls = settlement_of(settings, secrets), Calls(clock, deadline)
     desk = SettlementDesk(pool, settlements, calls, vault.keyring, buckets)
