@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 from strongroom.database import reading
 from strongroom.errors import InvariantBroken
 from strongroom.ids import to_text
+from strongroom.log import sequencing
 from strongroom.log.sequencing import SQL
 from strongroom.telemetry import log_lag
 from strongroom.telemetry.log_lag import EVENTS_MAX, LogLag
@@ -85,6 +86,32 @@ async def test_a_sequencer_that_hangs_is_one_that_does_not_work(watched_from_now
         assert await one.seen() == (75, 0, 0)
     assert await one.sequence() == 1
     assert (await one.seen())[0] == 0
+
+
+async def test_a_sequencer_that_fails_is_heard_and_goes_on_when_it_can(
+    watched_from_now: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = watched_from_now
+    monkeypatch.setattr(sequencing, "FAILED_WAIT_SECONDS", 0.05)
+    await one.owner.execute("REVOKE INSERT ON log_entries FROM strongroom_sequencer")
+    await one.add()
+    one.hands.turn(61)
+    with capture_logs() as lines:
+        running = asyncio.create_task(one.log.sequencer.run())
+        try:
+            await until(lambda: len(lines) > 2)
+            assert (await one.seen())[0] == 61
+            await one.owner.execute("GRANT INSERT ON log_entries TO strongroom_sequencer")
+            async with asyncio.timeout(WAIT_SECONDS_MAX):
+                while (await one.seen())[0] > 0:  # noqa: ASYNC110 - nobody tells
+                    await asyncio.sleep(0.02)
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+    assert {(line["event"], line["log_level"]) for line in lines} == {
+        ("log_not_sequenced", "error")
+    }
+    assert await one.seen() == (0, 1, 0)
 
 
 @pytest.mark.parametrize("ends", ["COMMIT", "ROLLBACK"])

@@ -1,14 +1,17 @@
 """The unprotected window, who is behind with it, and a log that was rewritten."""
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from pathlib import Path
 
 import aiohttp
 import pytest
 from structlog.testing import capture_logs
 
-from strongroom.config import WitnessAt
+from strongroom.config import Settings, WitnessAt
 from strongroom.ids import to_text
 from strongroom.log import submitting
 from strongroom.log.cosignatures import CosignatureVerifier
@@ -16,6 +19,7 @@ from strongroom.log.memory import Memory
 from strongroom.log.submitting import Submitter
 from strongroom.log.tiles import TileFolder
 from strongroom.telemetry.port import Behind
+from tests.acceptance.running import environment
 from tests.integration.conftest import Deployment
 from tests.integration.test_signing import KEY, ORIGIN, Log
 from tests.integration.watched_log import Watched, watched_log
@@ -180,3 +184,48 @@ async def test_a_witness_of_a_forked_log_says_so(
         await submit(forged, running, log, lambda seen: seen.contradicted == 1)
     assert TileFolder(log.own).checkpoint() is not None
     assert sum(log.signer.stopped().values()) == 0
+
+
+async def test_the_signer_s_process_tells_of_itself(
+    watched: Watched, deployment: Deployment, unused_tcp_port_factory: Callable[[], int]
+) -> None:
+    """Whom it cannot reach, and that the database lost what it had signed."""
+    away = CosignatureVerifier("witness.example/w1", bytes(32)).text()
+    nowhere = f"http://127.0.0.1:{unused_tcp_port_factory()}"
+    home, port = deployment.home, unused_tcp_port_factory()
+    home.write_settings(Settings(mode="dev", witnesses=(WitnessAt(url=nowhere, key=away),)))
+    home.write_secret("log_key", KEY.text().reveal_text())
+    (home.path / "signer").mkdir()  # key and memory belong together
+    await watched.sequence()
+    process = subprocess.Popen(  # noqa: ASYNC220 - it is over at once
+        [sys.executable, "-m", "strongroom", "signer", "--home", str(home.path),
+         "--metrics-port", str(port)],
+        env=environment(), text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        await until_told(
+            port, 'strongroom_log_uncosigned_entries{witness="witness.example/w1"} 2.0'
+        )
+        await until_told(port, 'strongroom_log_window_seconds_count{step="signed",witness=""} 2.0')
+        await until_told(port, 'strongroom_logs_stopped{reason="shorter_than_signed"} 0.0')
+        await watched.owner.execute("DELETE FROM log_entries")
+        await watched.owner.execute("DELETE FROM log_heads")
+        text = await until_told(port, 'strongroom_logs_stopped{reason="shorter_than_signed"} 2.0')
+        assert 'strongroom_log_lines_total{event="log_rewritten",level="error"} 2.0' in text
+        assert '"ent_' not in text
+    finally:
+        process.terminate()
+        _, told = await asyncio.to_thread(process.communicate, timeout=WAIT_SECONDS_MAX)
+    assert process.returncode == 0, told
+
+
+async def until_told(port: int, line: str) -> str:
+    """What the page of this port says, once it has this line."""
+    async with aiohttp.ClientSession() as session, asyncio.timeout(WAIT_SECONDS_MAX):
+        while True:
+            with suppress(aiohttp.ClientError):
+                async with session.get(f"http://127.0.0.1:{port}/metrics") as answer:
+                    text = await answer.text()
+                    if line in text.splitlines():
+                        return text
+            await asyncio.sleep(0.05)

@@ -26,7 +26,7 @@ LANES: Final = ("payments", "refunds")
 ITEMS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 BATCH_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
 CALL_SECONDS: Final = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0)
-WINDOW_SECONDS: Final = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 3600.0)
+WINDOW_SECONDS: Final = (0.1, 0.25, 0.5, 1.0, 1.5, 2.5, 5.0, 15.0, 60.0, 300.0, 3600.0)
 CODES_MAX: Final = 200
 AT_ZERO: Final = (
     ("set_aside", "error"),
