@@ -147,7 +147,7 @@ def test_the_example_scrapes_what_the_rules_ask_for():
     (relabel,) = up_job["relabel_configs"]
     for process, job in (
         ("api", "strongroom-api"), ("api-2", "strongroom-api"), ("worker", "strongroom-worker"),
-        ("worker-3", "strongroom-worker"),
+        ("worker-3", "strongroom-worker"), ("signer", "strongroom-signer"),
     ):  # fmt: skip
         found = re.fullmatch(relabel["regex"], process)
         assert found is not None

@@ -350,6 +350,7 @@ async def run_worker(
     telemetry.read_open_work(pool, buckets)
     telemetry.read_secrets_due(pool)
     telemetry.read_hints(pool, buckets)
+    telemetry.read_log_lag(home.secret("database_sequencer_url"))
     deadline, fields = settings.gateway_deadline, fields_of(settings, secrets)
     settlements, calls = settlement_of(settings, secrets), Calls(clock, deadline)
     desk = SettlementDesk(pool, settlements, calls, vault.keyring, buckets)

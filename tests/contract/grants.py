@@ -190,6 +190,9 @@ ON_COLUMNS: Final = {
         "legal_entity_id metadata payment_id reason refund_id status updated_at",
     ("strongroom_api", "strongroom.secrets", "SELECT"):
         "kind legal_entity_id owner_id retired_at sealed version",
+    ("strongroom_sequencer", "strongroom.log_checkpoints", "SELECT"): "legal_entity_id size",
+    ("strongroom_sequencer", "strongroom.log_entries", "SELECT"):
+        "index legal_entity_id sequenced_at",
     ("strongroom_api", "strongroom.events", "INSERT"): EVENT,
     ("strongroom_worker", "strongroom.events", "INSERT"): EVENT,
     ("strongroom_api", "strongroom.customer_events", "INSERT"): CUSTOMER_EVENT,

@@ -49,7 +49,7 @@ ENTITY_TABLES: Final = (
 POLICIES_OF_THE_LOG: Final = {
     "events.of_sequencer", "customer_events.of_sequencer", "log_entries.of_sequencer",
     "log_heads.of_sequencer", "log_entries.of_signer", "log_heads.of_signer",
-    "log_checkpoints.of_signer", "log_heads.of_worker",
+    "log_checkpoints.of_signer", "log_heads.of_worker", "log_checkpoints.of_sequencer",
 }  # fmt: skip
 """The two roles of the log see the logs of all legal entities, and nothing else; a worker sees how
 long they are."""

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
-from strongroom.clock import SystemClock
+from strongroom.clock import Clock, SystemClock
 from strongroom.config import ConfigurationError
 from strongroom.database import connect_pool
 from strongroom.ids import to_text
@@ -17,6 +17,7 @@ from strongroom.log.sequencing import Sequencer
 from strongroom.log.signing import Signer
 from strongroom.log.tiles import TileFolder
 from strongroom.log.verifying import LogRefused, verify_folder
+from strongroom.telemetry.port import NO_TELEMETRY, NoTelemetry
 from tests.integration.conftest import NOW, Deployment
 
 ORIGIN = "strongroom.test/1"
@@ -32,16 +33,23 @@ class Log:
     """A database with a sequencer and a signer, whose steps a test takes."""
 
     def __init__(
-        self, deployment: Deployment, pools: dict[str, asyncpg.Pool], folder: Path
+        self,
+        deployment: Deployment,
+        pools: dict[str, asyncpg.Pool],
+        folder: Path,
+        clock: Clock | None = None,
+        telemetry: NoTelemetry = NO_TELEMETRY,
     ) -> None:
+        self.clock, self.telemetry = clock or SystemClock(), telemetry
         self.entity, self.pools, self.folder = deployment.ours.legal_entity_id, pools, folder
-        self.sequencer = Sequencer(deployment.url("sequencer"), SystemClock())
+        self.sequencer = Sequencer(deployment.url("sequencer"), self.clock)
         self.memory = Memory(folder / "signer")
         self.memory.hold()
         self.signer = self.new_signer()
 
     def new_signer(self) -> Signer:
-        return Signer(self.pools["signer"], SystemClock(), KEY, self.folder / "log", self.memory)
+        pool, logs = self.pools["signer"], self.folder / "log"
+        return Signer(pool, self.clock, KEY, logs, self.memory, self.telemetry)
 
     async def restarted(self) -> Signer:
         signer = self.new_signer()

@@ -12,6 +12,7 @@ import aiohttp
 import pytest
 from structlog.testing import capture_logs
 
+from strongroom.clock import SystemClock
 from strongroom.config import ConfigurationError, Settings, WitnessAt
 from strongroom.database import connect_pool
 from strongroom.ids import to_text
@@ -63,7 +64,7 @@ def running(tmp_path: Path, keys: Path) -> Iterator[Running]:
 
 @asynccontextmanager
 async def submitted(logs: Path, *witnesses: WitnessAt) -> AsyncIterator[None]:
-    task = asyncio.create_task(Submitter(logs, witnesses).run())
+    task = asyncio.create_task(Submitter(logs, witnesses, SystemClock()).run())
     try:
         yield
     finally:
@@ -286,7 +287,7 @@ async def test_a_cosignature_of_somebody_else_is_not_taken(
 async def test_a_key_of_a_log_is_no_witness(log: Log) -> None:
     one = WitnessAt(url="https://witness.example", key=log.verifier.text())
     with pytest.raises(ConfigurationError, match="not that of a witness"):
-        Submitter(log.folder / "log", [one])
+        Submitter(log.folder / "log", [one], SystemClock())
 
 
 async def test_the_server_bounds_what_it_reads(log: Log, running: Running) -> None:

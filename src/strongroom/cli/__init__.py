@@ -120,8 +120,8 @@ def _add_processes(add, commands) -> None:  # type: ignore[no-untyped-def]
     checkout.add_argument("--host", default="127.0.0.1")
     checkout.add_argument("--port", type=int, default=CHECKOUT_PORT_DEFAULT)
     worker = add(commands, "worker", "run a worker", run_worker)
-    add(commands, "signer", "sign the logs, with a key of its own", run_signer)
-    for process in (api, checkout, worker):
+    signer = add(commands, "signer", "sign the logs, with a key of its own", run_signer)
+    for process in (api, checkout, worker, signer):
         process.add_argument(
             "--metrics-port", type=int, help="serve metrics here, on loopback (default: not at all)"
         )

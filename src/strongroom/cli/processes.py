@@ -36,7 +36,7 @@ def run_signer(options: argparse.Namespace) -> int:
     """Runs the signer of the logs."""
     from strongroom.cli.signer import run_signer
 
-    return _run(options, run_signer)
+    return _run(options, lambda home: run_signer(home, options.metrics_port))
 
 
 def _run(options: argparse.Namespace, process: Process) -> int:

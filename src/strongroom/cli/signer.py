@@ -19,6 +19,7 @@ from strongroom.log.notes import NoteKey
 from strongroom.log.signing import Signer
 from strongroom.log.submitting import Submitter
 from strongroom.process import calm_collector, stop_signals
+from strongroom.telemetry.chosen import telemetry_of
 from strongroom.vault.secret import Secret
 
 KEY: Final = "log_key"
@@ -28,13 +29,13 @@ CONNECTIONS: Final = 2
 log = structlog.get_logger()
 
 
-async def run_signer(home: Home) -> None:
-    """Signs until SIGTERM or SIGINT.
+async def run_signer(home: Home, metrics_port: int | None = None) -> None:
+    """Signs until SIGTERM or SIGINT; `metrics_port`, on loopback, is where it tells of itself.
 
     Raises ConfigurationError when the home or the database does not fit, or where it is not known
     what was signed before.
     """
-    settings = home.settings()
+    settings, clock = home.settings(), SystemClock()
     pool = await connect_pool(
         home.secret("database_signer_url"), size_max=CONNECTIONS, application="strongroom-signer"
     )
@@ -45,9 +46,12 @@ async def run_signer(home: Home) -> None:
     memory.hold()
     # A machine that has the folder, and nothing in it yet, is told from one that has none.
     home.logs.mkdir(exist_ok=True)
-    signer = Signer(pool, SystemClock(), key, home.logs, memory)
-    submitter = Submitter(home.logs, settings.witnesses)
+    telemetry = telemetry_of(settings, clock, "strongroom-signer", metrics_port)
+    signer = Signer(pool, clock, key, home.logs, memory, telemetry)
+    submitter = Submitter(home.logs, settings.witnesses, clock, telemetry)
     await signer.remember()
+    telemetry.watch_signing(signer.stopped, submitter.behind)
+    telemetry.start()
     calm_collector()
     stopping = stop_signals()
     running = asyncio.create_task(signer.run())
@@ -59,6 +63,7 @@ async def run_signer(home: Home) -> None:
     running.cancel()
     submitting.cancel()
     await asyncio.gather(running, submitting, return_exceptions=True)
+    await telemetry.close()
     memory.release()
     await pool.close()
     log.info("signer_stopped")

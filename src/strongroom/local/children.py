@@ -140,9 +140,10 @@ def worker_child(home: Path, number: int, count: int, metrics_port: int) -> Chil
     return _program(home, worker_name(number, count), ["strongroom", "worker", *arguments])
 
 
-def signer_child(home: Path) -> Child:
+def signer_child(home: Path, metrics_port: int) -> Child:
     """The signer of the logs; nobody waits for it, so it is ready when it runs."""
-    return _program(home, SIGNER, ["strongroom", "signer", "--home", str(home)])
+    arguments = ["--home", str(home), "--metrics-port", str(metrics_port)]
+    return _program(home, SIGNER, ["strongroom", "signer", *arguments])
 
 
 def checkout_child(home: Path, port: int, metrics_port: int) -> Child:

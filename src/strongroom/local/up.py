@@ -124,6 +124,7 @@ def _ports(options: UpOptions) -> _Ports:
         *(children.api_name(number + 1) for number in range(children.api_processes())),
         *(children.worker_name(number + 1, count) for number in range(count)),
         children.CHECKOUT,
+        children.SIGNER,
     ]
     # Where metrics are served is told, never agreed on beforehand, so any ports will do.
     if options.port == 0:
@@ -284,7 +285,7 @@ def _processes(home: Path, ports: _Ports, workers: int) -> list[Child]:
             for number in range(1, workers + 1)
         ),
         children.checkout_child(home, ports.checkout, ports.metrics[children.CHECKOUT]),
-        children.signer_child(home),
+        children.signer_child(home, ports.metrics[children.SIGNER]),
     ]
 
 

@@ -81,3 +81,11 @@ class Entry(Struct, frozen=True, kw_only=True):
         if found.content() != content:
             raise EntryMalformed("an entry is written in one way only")
         return found
+
+
+def written_at(content: bytes) -> datetime | None:
+    """When the event of an entry was written; None for bytes that are no entry."""
+    try:
+        return Entry.read(content).at
+    except EntryMalformed:
+        return None

@@ -57,6 +57,39 @@ UPDATE directory.log_cursor SET seen = $1::text::pg_snapshot, is_begun = true;
 -- heads: how many entries each log has
 SELECT legal_entity_id, size FROM log_heads;
 
+-- cursor: what the sequencer has seen, and what the database shows now
+SELECT seen::text AS seen, is_begun, pg_current_snapshot()::text AS now FROM directory.log_cursor;
+
+-- waiting: since when the oldest event waits for its place, by the order of transactions
+-- $1 and $2 are those that the sequencer did not see, as in sequence; $3: it has not begun. Of each
+-- kind only the first $4 are looked at, so that a long backlog costs no more than a short one.
+WITH found AS (
+  (SELECT legal_entity_id, at FROM events WHERE xid >= $1 ORDER BY xid LIMIT $4)
+  UNION ALL
+  (SELECT legal_entity_id, at FROM events WHERE xid = ANY ($2::bigint[]) LIMIT $4)
+  UNION ALL
+  (SELECT legal_entity_id, at FROM customer_events WHERE xid >= $1 ORDER BY xid LIMIT $4)
+  UNION ALL
+  (SELECT legal_entity_id, at FROM customer_events WHERE xid = ANY ($2::bigint[]) LIMIT $4)
+  UNION ALL
+  (SELECT legal_entity_id, at FROM events WHERE $3 AND xid IS NULL LIMIT $4)
+  UNION ALL
+  (SELECT legal_entity_id, at FROM customer_events WHERE $3 AND xid IS NULL LIMIT $4)
+)
+SELECT min(at) AS since FROM found;
+
+-- unsigned: the logs that have entries which are not signed, as the database has it
+SELECT h.legal_entity_id, coalesce(c.size, 0) AS signed, h.size FROM log_heads h
+LEFT JOIN log_checkpoints c ON c.legal_entity_id = h.legal_entity_id
+WHERE h.size > coalesce(c.size, 0);
+
+-- placed: when the first of these logs' entries from an index on got its place
+SELECT min(e.sequenced_at) AS since
+FROM unnest($1::uuid[], $2::bigint[]) AS item (legal_entity_id, index)
+CROSS JOIN LATERAL (SELECT found.sequenced_at FROM log_entries found
+  WHERE found.legal_entity_id = item.legal_entity_id AND found.index >= item.index
+  ORDER BY found.legal_entity_id, found.index LIMIT 1) e;
+
 -- entries: those of one log from an index on
 SELECT index, entry FROM log_entries WHERE legal_entity_id = $1 AND index >= $2
 ORDER BY index LIMIT $3;

@@ -34,7 +34,7 @@ class Sequencer:
     """One of a database's sequencers; the others wait until it has gone."""
 
     def __init__(self, url: str, clock: Clock) -> None:
-        """`url` is of a login with the sequencer's grants, which nothing else is done with."""
+        """`url` is of a login with the sequencer's grants."""
         self._url, self._clock = url, clock
         self._moved_at = clock.now() - IDLE_MOVES
 

@@ -6,7 +6,8 @@ the root. So whatever is changed in the database later, what it signed stays as 
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 from uuid import UUID
@@ -20,10 +21,12 @@ from strongroom.config import ConfigurationError, replace_file
 from strongroom.database import SERIALIZATION_FAILURES, UNREACHABLE, statements
 from strongroom.errors import described
 from strongroom.ids import to_text
+from strongroom.log.entries import written_at
 from strongroom.log.memory import NOTHING, Memory, Signed, entities_in
 from strongroom.log.notes import Checkpoint, NoteKey, NoteRefused, open_note, sign_note
 from strongroom.log.tiles import CHECKPOINT, PUBLIC_KEY, TileFolder
 from strongroom.log.tree import Frontier, leaf_hash
+from strongroom.telemetry.port import NO_TELEMETRY, NoTelemetry
 
 SQL: Final = statements("strongroom.log", "log.sql")
 PAUSE_SECONDS: Final = 0.2
@@ -31,6 +34,8 @@ FAILED_WAIT_SECONDS: Final = 1.0
 ENTRIES_MAX: Final = 20_000
 """Of one log that are read at once."""
 PUBLIC_MODE: Final = 0o644
+REWRITTEN: Final = ("shorter_than_signed", "last_entry_differs", "gap")
+"""Why a log is signed no more."""
 
 log = structlog.get_logger()
 
@@ -43,12 +48,20 @@ class Signer:
     """Signs the logs of one database; there is one."""
 
     def __init__(
-        self, pool: asyncpg.Pool, clock: Clock, key: NoteKey, logs: Path, memory: Memory
+        self,
+        pool: asyncpg.Pool,
+        clock: Clock,
+        key: NoteKey,
+        logs: Path,
+        memory: Memory,
+        telemetry: NoTelemetry = NO_TELEMETRY,
     ) -> None:
         """`key` is in the name of the deployment's log origin; `logs` is the folder for all."""
         self._pool, self._clock, self._key = pool, clock, key
-        self._logs, self._memory = logs, memory
+        self._logs, self._memory, self._telemetry = logs, memory, telemetry
         self._known: dict[UUID, Signed] = {}
+        self._unkept: dict[UUID, bytes] = {}
+        """Notes of checkpoints that the database may not have yet."""
 
     def origin(self, legal_entity_id: UUID) -> str:
         """The name of one log: that of the deployment, and the legal entity."""
@@ -57,6 +70,11 @@ class Signer:
     def folder(self, legal_entity_id: UUID) -> Path:
         """Where its tiles and its checkpoint lie."""
         return self._logs / to_text("ent", legal_entity_id)
+
+    def stopped(self) -> Mapping[str, int]:
+        """How many logs are signed no more, by what was found."""
+        found = Counter(signed.refused for signed in self._known.values() if signed.refused)
+        return dict.fromkeys(REWRITTEN, 0) | found
 
     async def remember(self) -> None:
         """Takes up what was signed before.
@@ -77,7 +95,7 @@ class Signer:
         for legal_entity_id, note in notes:
             self._check_remembered(legal_entity_id, note)
         for legal_entity_id, signed in self._known.items():
-            self._publish(legal_entity_id, signed.frontier)
+            self._unkept[legal_entity_id] = self._publish(legal_entity_id, signed.frontier)
 
     def _check_remembered(self, legal_entity_id: UUID, note: bytes) -> None:
         verifier = self._key.named(self.origin(legal_entity_id)).verifier
@@ -111,9 +129,11 @@ class Signer:
     async def step(self) -> int:
         """Signs what has grown; returns how many entries were new."""
         async with self._pool.acquire() as connection:
-            heads = await connection.fetch(SQL["heads"])
+            rows = await connection.fetch(SQL["heads"])
+        heads: dict[UUID, int] = {row["legal_entity_id"]: row["size"] for row in rows}
         new, faults = 0, []
-        for legal_entity_id, size in heads:
+        for legal_entity_id in {**self._known, **heads}:
+            size = heads.get(legal_entity_id, 0)
             signed = self._known.get(legal_entity_id, NOTHING)
             if signed.refused is not None or size == signed.frontier.size:
                 continue
@@ -129,6 +149,7 @@ class Signer:
                 faults.append(fault)
                 continue
             new += size - signed.frontier.size
+        await self._keep_checkpoints()
         if faults:
             raise faults[0]
         return new
@@ -136,6 +157,7 @@ class Signer:
     async def _extend(self, legal_entity_id: UUID, size: int) -> None:
         known = self._known.get(legal_entity_id, NOTHING)
         frontier, last = known.frontier, known.last
+        oldest: bytes | None = None
         if size < frontier.size:
             raise LogRewritten("shorter_than_signed")
         tiles = TileFolder(self.folder(legal_entity_id))
@@ -147,17 +169,29 @@ class Signer:
             if again and leaf_hash(entries[0]) != last:
                 raise LogRewritten("last_entry_differs")
             entries = entries[again:]
+            oldest = oldest or entries[0]
             hashes = [leaf_hash(entry) for entry in entries]
             tiles.append(frontier.size, entries)
             frontier, last = frontier.extended(hashes), hashes[-1]
         # What is signed must be remembered first: never two roots of one size.
         signed = Signed(frontier, last)
         self._memory.write(legal_entity_id, signed)
-        note = self._publish(legal_entity_id, frontier)
+        self._unkept[legal_entity_id] = self._publish(legal_entity_id, frontier)
         self._known[legal_entity_id] = signed
+        at = written_at(oldest) if oldest else None
+        if at is not None:
+            self._telemetry.log_protected("signed", "", (self._clock.now() - at).total_seconds())
+
+    async def _keep_checkpoints(self) -> None:
+        """Tells the database what was signed; what it did not hear is told again."""
+        if not self._unkept:
+            return
         async with self._pool.acquire() as connection:
-            kept = (legal_entity_id, frontier.size, note, self._clock.now())
-            await connection.execute(SQL["keep_checkpoint"], *kept)
+            for legal_entity_id, note in list(self._unkept.items()):
+                size = self._known[legal_entity_id].frontier.size
+                kept = (legal_entity_id, size, note, self._clock.now())
+                await connection.execute(SQL["keep_checkpoint"], *kept)
+                del self._unkept[legal_entity_id]
 
     async def _entries(self, legal_entity_id: UUID, start: int, size: int) -> Sequence[bytes]:
         async with self._pool.acquire() as connection:

@@ -7,6 +7,7 @@ it writes in the checkpoint's place is the same checkpoint with more signatures,
 import asyncio
 import os
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -14,10 +15,11 @@ from urllib.parse import urlsplit
 import aiohttp
 import structlog
 
-from strongroom.clock import monotonic_seconds
+from strongroom.clock import Clock, monotonic_seconds
 from strongroom.config import ConfigurationError, WitnessAt, replace_file
 from strongroom.errors import InvariantBroken, described
-from strongroom.log.cosignatures import CosignatureVerifier, cosigned
+from strongroom.log.cosignatures import CosignatureVerifier, cosigned, witnessed
+from strongroom.log.entries import written_at
 from strongroom.log.notes import (
     SIZE,
     Checkpoint,
@@ -29,6 +31,7 @@ from strongroom.log.tiles import CHECKPOINT, TileFolder, TilesRefused, sync
 from strongroom.log.tree import consistency_proof
 from strongroom.log.witnessed import COSIGNED, cosigned_by
 from strongroom.log.witnessing import ADD_CHECKPOINT, SIZE_TYPE, Submission
+from strongroom.telemetry.port import NO_TELEMETRY, Behind, NoTelemetry
 
 LOOK_SECONDS: Final = 0.2
 PAUSE_SECONDS: Final = 1.0
@@ -51,6 +54,8 @@ REFUSALS: Final = {
     422: "proof_refused",
 }
 """What the log says of a witness's answer."""
+CONTRADICTIONS: Final = frozenset({"another_root", "proof_refused", "saw_more"})
+"""Those refusals that say that the witness saw another history."""
 
 log = structlog.get_logger()
 
@@ -75,17 +80,63 @@ class Standing:
         self.pause = PAUSE_SECONDS
         self.behind_since: float | None = None
         self.told_at: dict[str, float] = {}
+        self.cosigned: int | None = None
+        """How many entries the witness's word covers that lies here; None until it was read."""
+        self.entries = 0
+        """How many are published beyond that."""
+        self.since: datetime | None = None
+        """When the oldest of these was written."""
+        self.contradicted = False
+
+    def look(self, folder: Path, verifier: CosignatureVerifier, size: int, now: datetime) -> None:
+        """Finds out how far the witness is behind a checkpoint of this size."""
+        if self.cosigned is None:
+            self.cosigned = _size_cosigned(folder, verifier)
+        self.entries = max(0, size - self.cosigned)
+        if self.entries == 0:
+            self.since = None
+        elif self.since is None:
+            self.since = _written_at(folder, self.cosigned) or now
+
+    def caught_up(self) -> None:
+        """The witness has cosigned the newest checkpoint."""
+        self.behind_since, self.pause = None, PAUSE_SECONDS
+        self.cosigned, self.entries, self.since = self.size, 0, None
+        self.contradicted = False
 
 
 class Submitter:
     """Submits the logs of one folder to the witnesses of the settings."""
 
-    def __init__(self, logs: Path, witnesses: Sequence[WitnessAt]) -> None:
+    def __init__(
+        self,
+        logs: Path,
+        witnesses: Sequence[WitnessAt],
+        clock: Clock,
+        telemetry: NoTelemetry = NO_TELEMETRY,
+    ) -> None:
         """Raises ConfigurationError for a key that is not that of a witness."""
-        self._logs = logs
+        self._logs, self._clock, self._telemetry = logs, clock, telemetry
         self._witnesses = [(one.url.rstrip("/"), _verifier_of(one)) for one in witnesses]
         self._standing: dict[tuple[str, str], Standing] = {}
         self._keeping: dict[Path, asyncio.Lock] = {}
+
+    def behind(self) -> list[Behind]:
+        """How each witness stands, over all logs."""
+        now, found = self._clock.now(), []
+        for name in dict.fromkeys(verifier.name for _, verifier in self._witnesses):
+            keys = {verifier.text() for _, verifier in self._witnesses if verifier.name == name}
+            standings = [one for (_, key), one in self._standing.items() if key in keys]
+            since = min((one.since for one in standings if one.since), default=now)
+            found.append(
+                Behind(
+                    witness=name,
+                    entries=sum(one.entries for one in standings),
+                    seconds=max(0.0, (now - since).total_seconds()),
+                    contradicted=sum(one.contradicted for one in standings),
+                )
+            )
+        return found
 
     async def run(self) -> None:
         """Goes on until it is cancelled."""
@@ -134,9 +185,15 @@ class Submitter:
                 return
             if standing.behind_since is None:
                 standing.behind_since = now
+            size = Checkpoint.read(note_parts(note)[0]).size
+            await asyncio.to_thread(standing.look, folder, verifier, size, self._clock.now())
             await self._submit(session, url, verifier, folder, note, standing)
-            standing.behind_since, standing.pause = None, PAUSE_SECONDS
+            if standing.since is not None:
+                window = (self._clock.now() - standing.since).total_seconds()
+                self._telemetry.log_protected("cosigned", verifier.name, window)
+            standing.caught_up()
         except WitnessRefuses as refusal:
+            standing.contradicted = str(refusal) in CONTRADICTIONS
             self._tell(standing, "witness_refuses", told | {"reason": str(refusal)})
         except WitnessAway as problem:
             told["reason"] = str(problem)
@@ -223,6 +280,22 @@ def _write(folder: Path, made: bytes, verifier: CosignatureVerifier, prepared: P
         replace_file(newest, made, FILE_MODE)
     replace_file(prepared, made, FILE_MODE)
     sync(folder)
+
+
+def _size_cosigned(folder: Path, verifier: CosignatureVerifier) -> int:
+    """How many entries this witness's last word covers, 0 where there is none."""
+    try:
+        return witnessed((folder / cosigned_by(verifier)).read_bytes(), verifier).checkpoint.size
+    except (OSError, NoteRefused):
+        return 0
+
+
+def _written_at(folder: Path, index: int) -> datetime | None:
+    """When the event of a published entry was written; None where that cannot be read."""
+    try:
+        return written_at(next(TileFolder(folder).entries(index, index + 1)))
+    except (OSError, TilesRefused):
+        return None
 
 
 def _size_in(file: Path) -> int:

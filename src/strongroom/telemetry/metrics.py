@@ -26,6 +26,7 @@ LANES: Final = ("payments", "refunds")
 ITEMS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 BATCH_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
 CALL_SECONDS: Final = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0)
+WINDOW_SECONDS: Final = (0.1, 0.25, 0.5, 1.0, 1.5, 2.5, 5.0, 15.0, 60.0, 300.0, 3600.0)
 CODES_MAX: Final = 200
 AT_ZERO: Final = (
     ("set_aside", "error"),
@@ -33,6 +34,7 @@ AT_ZERO: Final = (
     ("webhook_mismatched", "warning"),
     ("webhook_id_reused", "warning"),
     ("ghost_charges", "warning"),
+    ("log_not_sequenced", "error"),
 )
 """Lines that an alert waits for are counted from 0: what appears at 1 shows no increase."""
 DATABASE_LOST: Final = frozenset(
@@ -41,6 +43,9 @@ DATABASE_LOST: Final = frozenset(
         ("claim_failed", "warning"),
         ("database_out_of_reach", "warning"),
         ("keys_not_checked", "warning"),
+        ("log_lag_not_read", "warning"),
+        ("log_not_sequenced", "warning"),
+        ("log_not_signed", "warning"),
         ("open_work_not_read", "warning"),
         ("retention_failed", "warning"),
         ("waiting_for_database", "warning"),
@@ -151,6 +156,14 @@ class Metrics:
             "strongroom_lines_resting",
             "Lines (an operation at an account) whose breaker is not closed.",
             ["gateway", "operation"],
+            registry=registry,
+        )
+        self.log_windows = Histogram(
+            "strongroom_log_window_seconds",
+            "From when an event was written until its entry was signed, or cosigned by a witness: "
+            "the oldest of each checkpoint.",
+            ["step", "witness"],
+            buckets=WINDOW_SECONDS,
             registry=registry,
         )
 

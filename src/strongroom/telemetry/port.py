@@ -1,7 +1,7 @@
 """What the parts of a process tell of their work, and the one who does not listen."""
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 from uuid import UUID
 
 if TYPE_CHECKING:  # the nouns that import this module
@@ -11,6 +11,18 @@ if TYPE_CHECKING:  # the nouns that import this module
     from strongroom.work.worker import Desk
 
 Item = TypeVar("Item")
+
+
+class Behind(NamedTuple):
+    """How one witness stands, over all logs."""
+
+    witness: str
+    entries: int
+    """Signed, and not yet cosigned."""
+    seconds: float
+    """Since the oldest of them was written."""
+    contradicted: int
+    """Logs of which it saw another history."""
 
 
 class NoTelemetry:
@@ -76,6 +88,17 @@ class NoTelemetry:
 
     def read_hints(self, pool: "asyncpg.Pool", buckets: Sequence[int]) -> None:
         """Reads now and then which webhooks wait or are parked in these buckets, once started."""
+
+    def read_log_lag(self, url: str) -> None:
+        """Reads now and then, by the sequencer's login, how far the log is behind, once started."""
+
+    def watch_signing(
+        self, stopped: Callable[[], Mapping[str, int]], behind: Callable[[], Sequence[Behind]]
+    ) -> None:
+        """Logs that are signed no more, by reason, and witnesses are so whenever somebody looks."""
+
+    def log_protected(self, step: str, witness: str, seconds: float) -> None:
+        """So long after an event was written its entry is `signed`, or `cosigned` by a witness."""
 
     def call_withheld(self, gateway: str, operation: str, why: str) -> None:
         """A call to a gateway was not made, by our own choice."""

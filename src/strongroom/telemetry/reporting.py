@@ -20,14 +20,16 @@ from strongroom.telemetry.desks import WatchedDesk
 from strongroom.telemetry.disputes_due import DisputesDue
 from strongroom.telemetry.gateways import BROKEN_OFF, WatchedGateway
 from strongroom.telemetry.hints import OpenHints
+from strongroom.telemetry.log_lag import LogLag
 from strongroom.telemetry.metrics import Metrics, label_of
 from strongroom.telemetry.open_work import OpenWork
-from strongroom.telemetry.port import NoTelemetry
+from strongroom.telemetry.port import Behind, NoTelemetry
 from strongroom.telemetry.readings import Readings
 from strongroom.telemetry.request_ids import current_request_id
 from strongroom.telemetry.scrape import MetricsPage
 from strongroom.telemetry.secrets_due import SecretsDue
 from strongroom.telemetry.settled import committed, count_refunds, count_settled
+from strongroom.telemetry.signing import SigningGauges
 from strongroom.work.worker import Desk
 
 if TYPE_CHECKING:  # the SDK takes 5 MB, so it is loaded only where spans are sent
@@ -106,6 +108,20 @@ class Telemetry(NoTelemetry):
     def read_hints(self, pool: asyncpg.Pool, buckets: Sequence[int]) -> None:
         """As the port says."""
         self._read(OpenHints(pool, self._clock, buckets))
+
+    def read_log_lag(self, url: str) -> None:
+        """As the port says."""
+        self._read(LogLag(url, self._clock))
+
+    def watch_signing(
+        self, stopped: Callable[[], Mapping[str, int]], behind: Callable[[], Sequence[Behind]]
+    ) -> None:
+        """As the port says."""
+        self.metrics.add(SigningGauges(stopped, behind))
+
+    def log_protected(self, step: str, witness: str, seconds: float) -> None:
+        """As the port says."""
+        self.metrics.log_windows.labels(step, witness).observe(max(0.0, seconds))
 
     def webhook_received(self, gateway: str, lane: str, stored: str) -> None:
         """As the port says."""
