@@ -17,6 +17,7 @@ from tests.integration.courier.conftest import found_on_loopback
 from tests.integration.courier.receivers import (
     LOOPBACK,
     Authority,
+    Behave,
     receiving,
     sending,
     silent,
@@ -190,7 +191,11 @@ def not_to_be_trusted(authority: Authority, folder: Path) -> Iterator[tuple[str,
 
 
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
-async def test_a_message_is_sent_to_nobody_who_cannot_prove_the_name(authority, courier, tmp_path):
+async def test_a_message_is_sent_to_nobody_who_cannot_prove_the_name(authority, tmp_path):
+    lax = authority.trusted()
+    lax.minimum_version = ssl.TLSVersion.TLSv1
+    lax.set_ciphers("ALL:@SECLEVEL=0")
+    courier = Courier(loopback_allowed=True, lookup=found_on_loopback, tls=lax)
     for what, context in not_to_be_trusted(authority, tmp_path):
         async with receiving(status(200), tls=context) as receiver:
             delivered = await deliver(courier, f"https://{NAME}:{receiver.port}/")
@@ -198,6 +203,7 @@ async def test_a_message_is_sent_to_nobody_who_cannot_prove_the_name(authority, 
         assert hung_up or delivered.outcome == "tls_failed", what
         assert delivered.status is None
         assert not receiver.requests, what
+    await courier.close()
 
 
 async def test_by_default_the_systems_cas_alone_are_trusted(authority):
@@ -217,6 +223,35 @@ async def test_who_speaks_no_tls_gets_no_message(courier):
             delivered = await deliver(courier, f"https://{NAME}:{receiver.port}/")
         assert delivered.outcome in ("tls_failed", "unreachable")
         assert delivered.status is None
+
+
+async def test_a_receiver_that_wants_to_know_who_we_are_gets_no_message(authority, courier):
+    """We have no certificate to show, and TLS 1.3 says so after the client's handshake."""
+    context = authority.server(NAME)
+    context.verify_mode = ssl.CERT_REQUIRED
+    async with receiving(demanding(context), reads=False) as receiver:
+        delivered = await deliver(courier, f"https://{NAME}:{receiver.port}/")
+    assert delivered.outcome == "tls_failed"
+
+
+def demanding(context: ssl.SSLContext) -> Behave:
+    """Shakes hands as a server, tells why it does not go on, and waits for the other side to go."""
+
+    async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        tls = context.wrap_bio(incoming, outgoing, server_side=True)
+        while True:
+            try:
+                tls.do_handshake()
+            except ssl.SSLWantReadError:
+                writer.write(outgoing.read())
+                incoming.write(await reader.readexactly(1))
+            except ssl.SSLError:
+                writer.write(outgoing.read())
+                break
+        await silent(reader, writer)
+
+    return behave
 
 
 async def test_a_handshake_that_does_not_end_is_over_at_the_deadline(authority):

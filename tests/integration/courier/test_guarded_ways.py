@@ -161,11 +161,32 @@ async def test_each_delivery_looks_anew_and_is_guarded_anew(receiver, connected)
     assert receiver.connections == 0
 
 
-async def test_exactly_one_address_is_connected_to_the_first_of_those_that_were_checked(connected):
-    for answer in ([PUBLIC, OTHER_PUBLIC], [PUBLIC_6, PUBLIC], [OTHER_PUBLIC, PUBLIC_6, PUBLIC]):
-        connected.clear()
-        assert (await deliver(f"https://{NAME}/", Names(answer))).outcome == "unreachable"
-        assert connected == [(answer[0], 443)]
+@pytest.mark.parametrize(
+    ("answer", "tried"),
+    [
+        ([PUBLIC, OTHER_PUBLIC], [PUBLIC]),
+        ([OTHER_PUBLIC, PUBLIC, PUBLIC], [OTHER_PUBLIC]),
+        ([PUBLIC, PUBLIC], [PUBLIC]),
+        ([PUBLIC_6, PUBLIC], [PUBLIC_6, PUBLIC]),
+        ([OTHER_PUBLIC, PUBLIC_6, PUBLIC], [OTHER_PUBLIC, PUBLIC_6]),
+        ([PUBLIC] * 300 + [PUBLIC_6] * 300, [PUBLIC, PUBLIC_6]),
+    ],
+)
+async def test_the_first_address_of_each_family_is_tried_once(connected, answer, tried):
+    names = Names(answer)
+    assert (await deliver(f"https://{NAME}/", names)).outcome == "unreachable"
+    assert connected == [(address, 443) for address in tried]
+    assert names.asked == [NAME]
+
+
+async def test_where_nobody_listens_the_other_family_is_tried(receiver):
+    """As `localhost` in development, where a server often has but one of its two addresses."""
+    before = receiver.connections
+    url = f"http://localhost:{receiver.port}/"
+    for answer in (["::1", LOOPBACK], [LOOPBACK, "::1"]):
+        delivered = await deliver(url, Names(answer), loopback_allowed=True)
+        assert (delivered.outcome, delivered.status) == ("delivered", 200)
+    assert receiver.connections == before + 2
 
 
 async def test_an_address_in_the_url_is_connected_to_without_a_look_up(connected):
@@ -202,7 +223,7 @@ async def test_the_socket_refuses_what_the_look_up_let_through(monkeypatch, rece
     hosts = [LOOPBACK, "127.0.0.2", OTHER_PUBLIC, "::1", PUBLIC_6]
 
     async def blind(self, host, port=0, family=0):
-        self._checked = PUBLIC
+        self._checked = (PUBLIC,)
         return [{"hostname": host, "host": one, "port": port, "family": 0, "proto": 0, "flags": 0}
                 for one in hosts]  # fmt: skip
 
@@ -291,7 +312,7 @@ async def test_names_are_asked_for_without_a_search_list(monkeypatch):
 async def test_slow_names_hold_up_no_other_threads(monkeypatch):
     """A merchant's name server that drips must not take the threads of the whole process."""
     release = threading.Event()
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_a, **_k: release.wait(SECONDS_MAX))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_a, **_k: release.wait())
     courier = Courier(seconds=0.3)
     message = Message(id="evt_1", at=datetime.now(UTC), body=b"{}")
     try:
