@@ -36,7 +36,7 @@ from strongroom.webhooks.signatures import Message, signed_headers
 
 ANSWER_SECONDS: Final = 15.0
 """From looking the name up to the end of the answer's head; a slow drip ends with it too."""
-LOOKUPS_AT_ONCE_MAX: Final = 8
+LOOKUPS_AT_ONCE_MAX: Final = 32
 """In threads of their own: a merchant's slow name server holds up nothing but webhooks."""
 HEADER_BYTES_MAX: Final = 8190
 HEADERS_MAX: Final = 100
@@ -104,7 +104,7 @@ class Courier:
         self._tls.minimum_version = ssl.TLSVersion.TLSv1_2
 
     async def close(self) -> None:
-        """Lets go of the threads; a name that is still looked up there is waited for at the end."""
+        """Starts no look-up any more; one that is under way still has its thread until it ends."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def deliver(self, url: str, message: Message, secrets: Sequence[Secret]) -> Delivered:
@@ -121,7 +121,7 @@ class Courier:
                 destination = checked_url(url, loopback_allowed=self._loopback_allowed)
                 status = await self._post(destination, headers, message.body)
             outcome = _outcome_of(status)
-        except Exception as error:  # noqa: BLE001 - a receiver can make any part of a client fail
+        except Exception as error:  # noqa: BLE001 - a receiver can make any part of it fail
             outcome = _outcome_of_error(error)
         seconds = monotonic_seconds() - started
         return Delivered(outcome=outcome, status=status, seconds=seconds)
@@ -180,21 +180,23 @@ class Courier:
 class _Way(AbstractResolver):
     """The way to one destination, guarded twice: where its name is looked up, and at the socket.
 
-    A name is looked up once, and what is connected to is the first address of that answer, so that
-    a name server that answers something else the next time (rebinding) is not asked. If any address
-    of the answer is refused, all are: a name that leads both into our network and out of it is an
-    attack or a mistake, and which of them a connection takes would be chance.
+    A name is looked up once, and what is connected to is of that answer, so that a name server that
+    answers something else the next time (rebinding) is not asked: the first address, and if nobody
+    listens there the first of the other family. If any address of the answer is refused, all are: a
+    name that leads both into our network and out of it is an attack or a mistake, and which of them
+    a connection takes would be chance.
 
     aiohttp asks no resolver for a host that is an address already, so the socket is what decides:
-    none is made for an address other than the checked one, whatever the URL was taken for.
+    none is made for an address other than a checked one, whatever the URL was taken for.
     """
 
     def __init__(self, destination: Destination, lookup: Lookup, *, loopback_allowed: bool) -> None:
         self._destination = destination
         self._lookup = lookup
         self._loopback_allowed = loopback_allowed
-        self._checked = None if destination.address is None else str(destination.address)
-        self._socket: socket.socket | None = None
+        literal = destination.address
+        self._checked: tuple[str, ...] = () if literal is None else (str(literal),)
+        self._sockets: list[socket.socket] = []
 
     async def resolve(
         self,
@@ -202,36 +204,37 @@ class _Way(AbstractResolver):
         port: int = 0,
         family: socket.AddressFamily = socket.AF_INET,  # noqa: ARG002 - the answer says which
     ) -> list[ResolveResult]:
-        """The one address to connect to. Raises AddressRefused, and OSError for an unknown name."""
-        if host != self._destination.host or self._checked is not None:
+        """What to connect to. Raises AddressRefused, and OSError for an unknown name."""
+        if host != self._destination.host or self._checked:
             raise AddressRefused("another_host")
         addresses = await self._lookup(host)
         if not addresses:
             raise socket.gaierror(socket.EAI_NONAME, "no address")
         for address in addresses:
             self._check(address)
-        self._checked = addresses[0]
-        found = socket.AF_INET6 if ":" in self._checked else socket.AF_INET
+        first = {_family(address): address for address in reversed(addresses)}
+        self._checked = tuple(sorted(first.values(), key=addresses.index))
         return [
             ResolveResult(
-                hostname=host, host=self._checked, port=port, family=found, proto=0, flags=0
+                hostname=host, host=address, port=port, family=_family(address), proto=0, flags=0
             )
+            for address in self._checked
         ]
 
     def open_socket(self, info: AddrInfo) -> socket.socket:
-        """A socket for this address alone. Raises AddressRefused."""
+        """A socket for a checked address. Raises AddressRefused for another."""
         family, kind, protocol, _, (address, port, *scope) = info
-        if address != self._checked or port != self._destination.port or any(scope):
+        if address not in self._checked or port != self._destination.port or any(scope):
             raise AddressRefused("another_address")
         self._check(address)
-        self._socket = new_socket(family, kind, protocol)
-        return self._socket
+        self._sockets.append(new_socket(family, kind, protocol))
+        return self._sockets[-1]
 
     def end(self) -> None:
         """Ends the connection at once, though a receiver may not take what is still to be sent."""
-        if self._socket is not None:
+        for made in self._sockets:
             with suppress(OSError):
-                self._socket.shutdown(socket.SHUT_RDWR)
+                made.shutdown(socket.SHUT_RDWR)
 
     async def close(self) -> None:
         """Part of the interface."""
@@ -273,6 +276,10 @@ def new_socket(family: int, kind: int, protocol: int) -> socket.socket:
     return made
 
 
+def _family(address: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
 def _outcome_of(status: int) -> Outcome:
     if 200 <= status < 300:
         return "delivered"
@@ -292,7 +299,8 @@ def _outcome_of_error(error: Exception) -> Outcome:
         case aiohttp.ClientSSLError() | ssl.SSLError():
             return "tls_failed"
         case aiohttp.ClientConnectionError() | OSError():
-            return "unreachable"
+            refused = isinstance(error.__cause__, ssl.SSLError)
+            return "tls_failed" if refused else "unreachable"
         case aiohttp.ClientResponseError() | aiohttp.ClientPayloadError():
             return "malformed_answer"
         case _:

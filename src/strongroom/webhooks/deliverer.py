@@ -8,10 +8,12 @@ under one id, and none is lost. Only a bounded number waits in rows; the rest wa
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
+from uuid import UUID
 
 import asyncpg
 import structlog
@@ -41,6 +43,10 @@ from strongroom.webhooks.messages import message_body, message_id
 from strongroom.webhooks.signatures import Message
 
 ROUNDS_AT_ONCE: Final = 32
+BEGUN_AT_ONCE: Final = 8
+SHARE: Final = 8
+"""A legal entity that has so many rounds under way gets no more of them."""
+NO_ROUNDS: Final[Mapping[asyncio.Task[int], UUID]] = {}
 TRANSACTIONS_AT_ONCE: Final = 2
 """So that payments do not wait for the worker's connections."""
 AT_ONCE_MAX: Final = 32
@@ -94,44 +100,53 @@ class Deliverer:
             await self._courier.close()
 
     async def _go_on(self) -> None:
-        rounds: set[asyncio.Task[int]] = set()
+        rounds: dict[asyncio.Task[int], UUID] = {}
         try:
             while True:
-                if len(rounds) < ROUNDS_AT_ONCE:
-                    rounds.update(await self._begin_safely(ROUNDS_AT_ONCE - len(rounds)))
+                begun = await self._begin_safely(rounds)
+                rounds.update(begun)
+                if begun or not rounds:
+                    await asyncio.sleep(0 if begun else IDLE_WAIT_SECONDS)
                 if rounds:
-                    _, rounds = await asyncio.wait(
+                    await asyncio.wait(
                         rounds, timeout=IDLE_WAIT_SECONDS, return_when=asyncio.FIRST_COMPLETED
                     )
-                else:
-                    await asyncio.sleep(IDLE_WAIT_SECONDS)
+                rounds = {task: entity for task, entity in rounds.items() if not task.done()}
         finally:
             for task in rounds:
                 task.cancel()
             await asyncio.gather(*rounds, return_exceptions=True)
 
-    async def _begin_safely(self, count: int) -> list[asyncio.Task[int]]:
+    async def _begin_safely(
+        self, rounds: Mapping[asyncio.Task[int], UUID]
+    ) -> dict[asyncio.Task[int], UUID]:
         try:
-            return await self.begin(count)
+            return await self.begin(rounds)
         except (*UNREACHABLE, *SERIALIZATION_FAILURES) as error:
             log.warning("webhooks_not_told", error=type(error).__name__)
         except Exception as fault:  # noqa: BLE001 - payments must not stop for this
             log.error("webhooks_not_told", **described(fault))
-        await asyncio.sleep(IDLE_WAIT_SECONDS)
-        return []
+        return {}
 
-    async def begin(self, count: int = ROUNDS_AT_ONCE) -> list[asyncio.Task[int]]:
-        """Begins a round for each endpoint that something is to be done for, `count` at most.
+    async def begin(
+        self, under_way: Mapping[asyncio.Task[int], UUID] = NO_ROUNDS
+    ) -> dict[asyncio.Task[int], UUID]:
+        """Begins rounds for endpoints that something is to be done for, beside those under way.
 
-        Each comes to how many entries it read and how many events it sent, and never raises. A
-        receiver that is slow keeps its own round waiting, and no other.
+        Returns the new ones with their legal entities; each comes to how many entries it read and
+        how many events it sent, and never raises. A receiver that is slow keeps its own round
+        waiting, and a legal entity with many of them leaves room for the others.
         """
+        count = min(BEGUN_AT_ONCE, ROUNDS_AT_ONCE - len(under_way))
+        if count <= 0:
+            return {}
+        full = [one for one, number in Counter(under_way.values()).items() if number >= SHARE]
         now = self._clock.now()
         async with writing(self._pool, [], buckets=self._buckets) as connection:
             due = await connection.fetch(
-                SQL["claim_endpoints"], self._buckets, now, count, now + LEASE
+                SQL["claim_endpoints"], self._buckets, now, count, now + LEASE, full
             )
-        return [asyncio.create_task(self._safely(row)) for row in due]
+        return {asyncio.create_task(self._safely(row)): row["legal_entity_id"] for row in due}
 
     async def _safely(self, row: Row) -> int:
         """One that fails does not hold up the others; it is due again when its lease ends."""

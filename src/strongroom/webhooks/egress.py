@@ -12,8 +12,8 @@ it. Sources: IANA's Special-Purpose Address Registries for IPv4 and IPv6 (RFC 68
 2025-10-09), its IPv6 Address Space (RFC 4291) and IPv4 Multicast (RFC 5771); the RFC of each entry
 stands beside it. Entries that IANA calls globally reachable are refused too where nobody can run a
 shop there: relays, AS112, anycast of protocols. `ipaddress.is_global` is not asked: it differs
-between the versions of Python that we run on, and lets 6to4, Teredo and NAT64 through to the IPv4
-address that is hidden in them.
+between the versions of Python that we run on, and calls multicast, site-local addresses and the
+IPv4 addresses inside of NAT64's global in all of them.
 """
 
 import re

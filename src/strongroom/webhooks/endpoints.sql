@@ -1,10 +1,12 @@
--- claim_endpoints: those in these buckets that something is to be done for, until $4
+-- claim_endpoints: those in these buckets that something is to be done for, until $4; none of the
+-- legal entities $5
 WITH due AS MATERIALIZED (
   SELECT found.legal_entity_id, found.endpoint_id
   FROM unnest($1::smallint[]) AS served (bucket)
   CROSS JOIN LATERAL (
     SELECT e.legal_entity_id, e.endpoint_id FROM webhook_endpoints e
     WHERE e.bucket = served.bucket AND e.state = 'enabled' AND e.held_until <= $2
+      AND e.legal_entity_id <> ALL ($5::uuid[])
       AND (e.due_at <= $2 OR EXISTS (SELECT FROM log_heads h
         WHERE h.legal_entity_id = e.legal_entity_id AND h.size > e.next_index))
     ORDER BY e.held_until LIMIT $3 FOR UPDATE OF e SKIP LOCKED
