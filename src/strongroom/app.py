@@ -347,10 +347,11 @@ async def run_worker(
         name: telemetry.watched_gateway(name, gateway)
         for name, gateway in gateways_of(settings, secrets).items()
     }
+    sequencer_url = home.secret("database_sequencer_url")
     telemetry.read_open_work(pool, buckets)
     telemetry.read_secrets_due(pool)
     telemetry.read_hints(pool, buckets)
-    telemetry.read_log_lag(home.secret("database_sequencer_url"))
+    telemetry.read_log_lag(sequencer_url)
     deadline, fields = settings.gateway_deadline, fields_of(settings, secrets)
     settlements, calls = settlement_of(settings, secrets), Calls(clock, deadline)
     desk = SettlementDesk(pool, settlements, calls, vault.keyring, buckets)
@@ -369,9 +370,8 @@ async def run_worker(
     running = asyncio.create_task(run_all(workers))
     followers.start()
     keepers = Retention(pool, clock, buckets), Keeper(pool, clock, buckets)
-    sequencer = Sequencer(home.secret("database_sequencer_url"), clock)
-    teller = deliverer_of(pool, clock, secrets, settings, buckets)
-    others = (*keepers, desk, saver, *errands, rests, sequencer, teller)
+    tellers = Sequencer(sequencer_url, clock), deliverer_of(pool, clock, secrets, settings, buckets)
+    others = (*keepers, desk, saver, *errands, rests, *tellers)
     beside = [asyncio.create_task(other.run()) for other in others]
     log.info("worker_ready", mode=settings.mode)
     await asyncio.wait(

@@ -209,11 +209,19 @@ def _is_aws_key(name: str) -> bool:
 
 
 def replace_file(file: Path, content: bytes, mode: int) -> None:
-    """Writes beside it, syncs, and renames: a reader sees the old file or the new one."""
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    with os.fdopen(descriptor, "wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.rename(file)
+    """Writes beside it, syncs, and renames: a reader sees the old file or the new one.
+
+    What it writes to is new, whoever else may write in that folder, and is gone where it fails.
+    """
+    temporary = file.with_name(f".{file.name}.{os.urandom(8).hex()}")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    descriptor = os.open(temporary, flags, mode)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.rename(file)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

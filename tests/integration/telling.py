@@ -16,8 +16,9 @@ from strongroom.database import connect_pool
 from strongroom.ids import BUCKETS, new_id
 from strongroom.log.sequencing import Sequencer
 from strongroom.vault.entering import set_secret
-from strongroom.vault.kinds import WEBHOOK_SIGNING_SECRET
+from strongroom.vault.kinds import WEBHOOK_SIGNING_SECRET, WEBHOOK_URL
 from strongroom.vault.opening import open_vault
+from strongroom.vault.secret import Secret
 from strongroom.vault.secrets import Secrets, Slot
 from strongroom.webhooks.courier import Courier
 from strongroom.webhooks.deliverer import Deliverer
@@ -65,13 +66,15 @@ class Shop:
         owner, now, secret = entity or self.entity, self.clock.now(), new_secret()
         endpoint = Endpoint(
             legal_entity_id=owner, endpoint_id=new_id(microseconds_since_epoch(now), owner),
-            version=1, url=url or receiver.url, kinds=kinds, state="enabled", state_reason=None,
+            version=1, host="127.0.0.1", kinds=kinds, state="enabled", state_reason=None,
             created_at=now,
         )  # fmt: skip
-        receiver.secret = secret.reveal_text()
+        receiver.secret, where = secret.reveal_text(), Secret(url or receiver.url)
         async with owner_of(self.deployment.home, self.slot(endpoint)) as (connection, keys):
             await add_endpoint(connection, endpoint, first, "test")
             await set_secret(connection, keys, self.slot(endpoint), secret, now)
+            place = self.slot(endpoint)._replace(kind=WEBHOOK_URL)
+            await set_secret(connection, keys, place, where, now)
         return endpoint
 
     def slot(self, endpoint: Endpoint) -> Slot:

@@ -11,7 +11,12 @@ import pytest
 
 from strongroom.ids import to_text
 from strongroom.webhooks.deliverer import LEASE
-from strongroom.webhooks.endpoint_rows import lock_endpoint, remove_endpoint
+from strongroom.webhooks.endpoint_rows import (
+    lock_endpoint,
+    remove_endpoint,
+    set_state,
+    tell_again,
+)
 from tests.acceptance.client import until
 from tests.integration.conftest import Deployment
 from tests.integration.entering import owner_of
@@ -142,3 +147,116 @@ async def test_a_row_that_is_no_entry_stops_its_own_endpoint_alone(shop: Shop) -
         await shop.rounds()
     assert receiver.tried == []
     assert len(other.taken) == 1
+
+
+async def test_buckets_have_their_turns_alike(shop: Shop) -> None:
+    """Endpoints that always have something to do leave room for those of every other bucket."""
+    shop.clock.offset = timedelta()
+    theirs = shop.deployment.theirs.legal_entity_id
+    async with receiving() as busy, receiving() as other:
+        busy.unchecked = True
+        for _ in range(10):
+            await shop.endpoint(busy, "payment.*")
+        await shop.endpoint(other, "payment.*", entity=theirs)
+        for number in range(1, 200):
+            await shop.happens(uuid4(), number)
+        await shop.happens(uuid4(), 1, entity=theirs)
+        await shop.placed()
+        for _ in range(30):
+            await shop.step()
+            if other.taken:
+                break
+        assert len(other.taken) == 1
+        assert len(busy.taken) < 10 * 199
+
+
+async def test_a_message_that_cannot_be_made_costs_the_others_nothing(shop: Shop) -> None:
+    shop.clock.offset = timedelta()
+    odd, good = uuid4(), [uuid4() for _ in range(3)]
+    async with receiving() as receiver:
+        await shop.endpoint(receiver, "payment.*")
+        await shop.happens(odd, 1, refund={"id": 7})
+        for payment in good:
+            await shop.happens(payment, 1)
+        await shop.rounds()
+        before = list(receiver.ids)
+        shop.clock.advance(LEASE * 2)
+        await shop.rounds()
+    assert sorted(receiver.sequences()) == sorted(to_text("pay", one) for one in good)
+    assert receiver.ids == before
+    outcomes = {row["subject_id"]: row["outcome"] for row in await shop.rows(DELIVERIES)}
+    assert outcomes[odd] == "not_sent"
+
+
+async def test_a_clock_that_is_set_back_stops_nobody(shop: Shop) -> None:
+    shop.clock.offset = timedelta()
+    async with receiving() as receiver:
+        await shop.endpoint(receiver, "payment.*")
+        shop.clock.advance(timedelta(hours=25))
+        receiver.unchecked = True
+        await shop.happens(uuid4(), 1)
+        await shop.rounds()
+        shop.clock.advance(-timedelta(hours=25))
+        await shop.happens(uuid4(), 1)
+        await shop.rounds()
+    assert len(receiver.taken) == 2
+
+
+async def test_what_is_not_yet_read_is_not_told_again_before_its_turn(shop: Shop) -> None:
+    shop.clock.offset = timedelta()
+    payment = uuid4()
+    async with receiving() as receiver:
+        endpoint = await shop.endpoint(receiver, "payment.*")
+        for version in (1, 2, 3, 4):
+            await shop.happens(payment, version)
+        await shop.placed()
+        size = len(await shop.rows("SELECT FROM log_entries"))
+        async with owner_of(shop.deployment.home, shop.slot(endpoint)) as (connection, _):
+            found = await lock_endpoint(connection, endpoint.legal_entity_id, endpoint.endpoint_id)
+            assert found is not None
+            assert await tell_again(connection, found, size - 2, size, shop.clock.now()) == 0
+        await shop.rounds()
+    assert receiver.sequences() == {to_text("pay", payment): [1, 2, 3, 4]}
+
+
+async def test_disabled_between_two_steps_of_a_round_it_is_told_nothing(shop: Shop) -> None:
+    shop.clock.offset = timedelta()
+    async with receiving() as receiver:
+        endpoint = await shop.endpoint(receiver, "payment.*")
+        await shop.happens(uuid4(), 1)
+        await shop.placed()
+        real = shop.deliverer._secrets_of
+
+        async def secrets_of(*arguments: Any) -> Any:
+            async with owner_of(shop.deployment.home, shop.slot(endpoint)) as (connection, _):
+                found = await lock_endpoint(
+                    connection, endpoint.legal_entity_id, endpoint.endpoint_id
+                )
+                assert found is not None
+                if found.state == "enabled":
+                    await set_state(
+                        connection, found, "disabled", "a test", actor="test", at=shop.clock.now()
+                    )
+            return await real(*arguments)
+
+        shop.deliverer._secrets_of = secrets_of  # type: ignore[assignment, method-assign]
+        await shop.step()
+    assert receiver.tried == []
+
+
+async def test_told_to_stop_it_ends_what_it_has_begun(shop: Shop) -> None:
+    shop.clock.offset = timedelta()
+    released = asyncio.Event()
+    async with receiving() as receiver:
+        receiver.held_by = released
+        await shop.endpoint(receiver, "payment.*")
+        await shop.happens(uuid4(), 1)
+        await shop.placed()
+        running = asyncio.create_task(shop.deliverer.run())
+        await until(partial(came, receiver.tried, 1))
+        running.cancel()
+        await asyncio.sleep(0)
+        released.set()
+        await asyncio.gather(running, return_exceptions=True)
+    [row] = await shop.rows(DELIVERIES)
+    assert row["state"] == "delivered"

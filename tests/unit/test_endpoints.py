@@ -14,8 +14,10 @@ from strongroom.log.entries import Entry
 from strongroom.log.readers import Placed
 from strongroom.webhooks.endpoints import (
     DEAD_AFTER,
+    GIVEN_UP_AFTER,
     JITTER,
     KINDS_MAX,
+    NOT_SENT,
     REST_MAX,
     RETRIES,
     Endpoint,
@@ -34,8 +36,14 @@ ENTITY = new_entity_id(1_790_000_000_000_000)
 WELL = Health()
 
 
-def tried(outcome: str = "answered", status: int | None = 500, tries: int = 0) -> Tried:
-    return Tried(index=0, tries=tries, first_at=NOW, outcome=outcome, status=status)
+def tried(
+    outcome: str = "answered", status: int | None = 500, tries: int = 0,
+    since: timedelta = GIVEN_UP_AFTER,
+) -> Tried:  # fmt: skip
+    return Tried(
+        index=0, subject_id=ENTITY, tries=tries, first_at=NOW - since, outcome=outcome,
+        status=status,
+    )  # fmt: skip
 
 
 TAKEN = tried("delivered", 204)
@@ -61,20 +69,19 @@ def test_a_try_that_failed_is_made_again_or_given_up_and_never_forgotten(
 ) -> None:
     found = verdict(tried(tries=tries), WELL, NOW, chance)
     assert found.state == ("waiting" if tries < len(RETRIES) else "given_up")
-    if found.state == "waiting":
+    if found.run_at is not None:
         wait = found.run_at - NOW
         assert RETRIES[tries] * (1 - JITTER) <= wait <= RETRIES[tries]
 
 
 @given(tries=some.integers(0, 30), chance=some.floats(0, 1))
-def test_nothing_is_given_up_while_nothing_at_all_goes_through(tries: int, chance: float) -> None:
-    since_before = Health(failures=9, failing_since=NOW)
-    assert verdict(tried(tries=tries), since_before, NOW, chance).state == "waiting"
-    since_then = Health(failures=1, failing_since=NOW + timedelta(seconds=1))
-    given_up = tries >= len(RETRIES)
-    assert verdict(tried(tries=tries), since_then, NOW, chance).state == (
-        "given_up" if given_up else "waiting"
-    )
+def test_nothing_is_given_up_before_its_time_or_while_nothing_goes_through(
+    tries: int, chance: float
+) -> None:
+    early = tried(tries=tries, since=GIVEN_UP_AFTER - timedelta(seconds=1))
+    assert verdict(early, WELL, NOW, chance).state == "waiting"
+    probe = verdict(tried(tries=tries), Health(failures=1, failing_since=NOW), NOW, chance)
+    assert (probe.state, probe.run_at, probe.counts) == ("waiting", None, False)
 
 
 def test_one_success_makes_it_well() -> None:
@@ -83,7 +90,7 @@ def test_one_success_makes_it_well() -> None:
     assert health_after(bad, [], NOW) == bad
     assert health_after(bad, [tried()], NOW + timedelta(1)) == Health(failures=4, failing_since=NOW)
     assert health_after(WELL, [tried()], NOW) == Health(failures=1, failing_since=NOW)
-    assert (WELL.heads_max, bad.heads_max) == (None, 1)
+    assert health_after(bad, [tried(NOT_SENT, None)], NOW + timedelta(1)) == bad
 
 
 @given(failures=some.integers(0, 10_000))
@@ -164,14 +171,29 @@ def test_of_a_payload_that_stands_as_its_digest_nothing_is_told() -> None:
     assert msgspec.json.decode(message_body(ENTITY, empty))["data"]["changed"] == {}
 
 
-def test_the_id_of_a_message_is_its_place() -> None:
-    assert message_id(ENTITY, 17) == message_id(ENTITY, 17) == f"{to_text('ent', ENTITY)}_17"
-    assert len(message_id(ENTITY, 2**63 - 1)) <= 64
+def test_the_id_of_a_message_is_its_place_and_its_entry() -> None:
+    one = placed("payment.x", b"{}")
+    assert message_id(ENTITY, one).startswith(f"{to_text('ent', ENTITY)}_7_")
+    assert message_id(ENTITY, one) == message_id(ENTITY, Placed(7, one.entry))
+    other = Placed(7, replace(one.entry, version=4))
+    assert message_id(ENTITY, other) != message_id(ENTITY, one)
+    assert len(message_id(ENTITY, Placed(2**63 - 1, one.entry))) <= 64
 
 
-def test_the_digest_covers_the_address() -> None:
-    one = Endpoint(
-        legal_entity_id=ENTITY, endpoint_id=uuid4(), version=1, url="https://a.example/", kinds=(),
+def test_what_is_about_us_is_told_to_those_alone_that_ask_for_it() -> None:
+    everything, named = endpoint(), endpoint("alarm.*", "webhook_endpoint.disabled")
+    for kind in ("alarm.raised", "webhook_endpoint.disabled"):
+        assert (everything.wants(kind), named.wants(kind)) == (False, True)
+    assert everything.wants("payment.succeeded")
+
+
+def endpoint(*kinds: str) -> Endpoint:
+    return Endpoint(
+        legal_entity_id=ENTITY, endpoint_id=uuid4(), version=1, host="a.example", kinds=kinds,
         state="enabled", state_reason=None, created_at=NOW,
     )  # fmt: skip
-    assert one.row_digest() != replace(one, url="https://b.example/").row_digest()
+
+
+def test_the_digest_covers_the_row() -> None:
+    one = endpoint()
+    assert one.row_digest() != replace(one, host="b.example").row_digest()

@@ -24,6 +24,7 @@ def add_endpoints(add, group) -> None:  # type: ignore[no-untyped-def]
             "--secret-file", type=Path, metavar="FILE", help="write the secret here, 0600"
         )
     retire = add(endpoints, "retire", "end the older of two secrets", _telling("retire"))
+    retire.add_argument("--version", type=int, help="default: the older one")
     disable = add(endpoints, "disable", "tell it nothing until it is enabled", _telling("disable"))
     disable.add_argument("--because", required=True, help="why; it is shown")
     enable = add(endpoints, "enable", "go on where it was disabled", _telling("enable"))

@@ -18,11 +18,12 @@ from strongroom.cli.secrets import vault_at_hand
 from strongroom.clock import SystemClock, microseconds_since_epoch, rfc3339
 from strongroom.config import ConfigurationError, Home, replace_file
 from strongroom.database import begin
+from strongroom.errors import InvariantBroken
 from strongroom.ids import new_id, to_text
 from strongroom.setup import owners_vault, payments_owner
 from strongroom.vault.entering import retire_secret, rotate_secret, set_secret
-from strongroom.vault.keys import Keyring
-from strongroom.vault.kinds import WEBHOOK_SIGNING_SECRET
+from strongroom.vault.keys import EntityKeys
+from strongroom.vault.kinds import WEBHOOK_SIGNING_SECRET, WEBHOOK_URL, checked, kind_of
 from strongroom.vault.secret import Secret
 from strongroom.vault.secrets import Slot
 from strongroom.webhooks.egress import UrlRefused, checked_url
@@ -36,7 +37,7 @@ from strongroom.webhooks.endpoint_rows import (
     set_state,
     tell_again,
 )
-from strongroom.webhooks.endpoints import Endpoint, kinds_of
+from strongroom.webhooks.endpoints import LOST, Endpoint, kinds_of
 from strongroom.webhooks.messages import prefix_of
 from strongroom.webhooks.signatures import new_secret
 
@@ -45,16 +46,18 @@ BECAUSE_CHARACTERS_MAX: Final = 500
 
 
 class Held(NamedTuple):
-    """An endpoint whose row a transaction of the owner's has; the caller commits."""
+    """An endpoint whose row a transaction of the owner's has, and what seals for its entity."""
 
     connection: asyncpg.Connection
-    keyring: Keyring
+    sealing: EntityKeys | None
     endpoint: Endpoint
 
     @property
-    def slot(self) -> Slot:
-        """Where its secrets are."""
-        return _slot(self.endpoint)
+    def keys(self) -> EntityKeys:
+        """What seals. Raises InvariantBroken where that was not asked for."""
+        if self.sealing is None:
+            raise InvariantBroken("nothing is sealed here")
+        return self.sealing
 
 
 def endpoints_add(options: argparse.Namespace) -> int:
@@ -62,7 +65,8 @@ def endpoints_add(options: argparse.Namespace) -> int:
     home, secret = Home(options.home), new_secret()
     loopback = home.settings().webhooks_to_loopback
     try:
-        checked_url(options.url, loopback_allowed=loopback)
+        host = checked_url(options.url, loopback_allowed=loopback).host
+        url = checked(kind_of(WEBHOOK_URL), "stand_in", Secret(options.url))
     except UrlRefused as error:
         raise ConfigurationError(f"nothing is sent to such an address: {error}.") from None
     kinds = kinds_of(options.kinds, ConfigurationError)
@@ -78,7 +82,7 @@ def endpoints_add(options: argparse.Namespace) -> int:
                 legal_entity_id=entity,
                 endpoint_id=new_id(microseconds_since_epoch(now), entity),
                 version=1,
-                url=options.url,
+                host=host,
                 kinds=kinds,
                 state="enabled",
                 state_reason=None,
@@ -86,7 +90,9 @@ def endpoints_add(options: argparse.Namespace) -> int:
             )
             await begin(connection, [entity])
             first = await add_endpoint(connection, endpoint, options.from_index, _actor())
-            await set_secret(connection, keys, _slot(endpoint), secret, now)
+            for kind, content in ((WEBHOOK_URL, url), (WEBHOOK_SIGNING_SECRET, secret)):
+                await set_secret(connection, keys, _slot(endpoint, kind), content, now)
+            _keep(secret, options.secret_file)
             await connection.execute("COMMIT")
         return endpoint, first
 
@@ -103,10 +109,10 @@ def endpoints_rotate(options: argparse.Namespace) -> int:
     secret = new_secret()
 
     async def run() -> int:
-        async with _held(options) as held:
-            keys = await held.keyring.entity(held.endpoint.legal_entity_id)
+        async with _held(options, seals=True) as held:
             now = SystemClock().now()
-            version = await rotate_secret(held.connection, keys, held.slot, secret, now)
+            slot = _slot(held.endpoint, WEBHOOK_SIGNING_SECRET)
+            version = await rotate_secret(held.connection, held.keys, slot, secret, now)
             await note(
                 held.connection,
                 held.endpoint,
@@ -115,6 +121,7 @@ def endpoints_rotate(options: argparse.Namespace) -> int:
                 at=now,
                 secret_version=version,
             )
+            _keep(secret, options.secret_file)
         return version
 
     with vault_at_hand():
@@ -125,12 +132,14 @@ def endpoints_rotate(options: argparse.Namespace) -> int:
 
 
 def endpoints_retire(options: argparse.Namespace) -> int:
-    """Ends the older of two secrets."""
+    """Ends one of two secrets, the older unless it says which."""
 
     async def run() -> int:
         async with _held(options) as held:
-            now = SystemClock().now()
-            version = await retire_secret(held.connection, held.slot, None, now, last_too=False)
+            now, slot = SystemClock().now(), _slot(held.endpoint, WEBHOOK_SIGNING_SECRET)
+            version = await retire_secret(
+                held.connection, slot, options.version, now, last_too=False
+            )
             await note(
                 held.connection,
                 held.endpoint,
@@ -148,7 +157,7 @@ def endpoints_retire(options: argparse.Namespace) -> int:
 def endpoints_disable(options: argparse.Namespace) -> int:
     """Tells it nothing until it is enabled."""
     because = options.because.strip()
-    if not 0 < len(because) <= BECAUSE_CHARACTERS_MAX or "\x00" in because:
+    if not 0 < len(because) <= BECAUSE_CHARACTERS_MAX or "\x00" in because or because in LOST:
         raise ConfigurationError(f"say why, in 1 to {BECAUSE_CHARACTERS_MAX} characters.")
 
     async def run() -> None:
@@ -216,8 +225,10 @@ def endpoints_remove(options: argparse.Namespace) -> int:
     async def run() -> None:
         async with _held(options) as held:
             now = SystemClock().now()
-            for row in await held.connection.fetch(SQL["secrets_in_use"], *held.slot):
-                await retire_secret(held.connection, held.slot, row["version"], now, last_too=True)
+            for kind in (WEBHOOK_URL, WEBHOOK_SIGNING_SECRET):
+                slot = _slot(held.endpoint, kind)
+                for row in await held.connection.fetch(SQL["secrets_in_use"], *slot):
+                    await retire_secret(held.connection, slot, row["version"], now, last_too=True)
             await remove_endpoint(held.connection, held.endpoint, actor=_actor(), at=now)
 
     asyncio.run(run())
@@ -243,7 +254,7 @@ def endpoints_list(options: argparse.Namespace) -> int:
         why = f" ({row['because']})" if row["because"] else ""
         failing = f"  fails since {row['failing_since']}" if row["failing_since"] else ""
         print(
-            f"{row['endpoint']}  {row['url']}  {', '.join(row['kinds']) or 'all events'}  "
+            f"{row['endpoint']}  {row['host']}  {', '.join(row['kinds']) or 'all events'}  "
             f"{row['state']}{why}  waiting {row['waiting']}  unread {row['unread']}  "
             f"given up {row['given_up']}{failing}"
         )
@@ -260,8 +271,9 @@ def endpoints_show(options: argparse.Namespace) -> int:
         endpoint_id = id_of("whe", options.endpoint)
         async with payments_owner(Home(options.home)) as connection:
             entity = await entity_of(connection, endpoint_id)
-            await begin(connection, [entity])
-            if await lock_endpoint(connection, entity, endpoint_id) is None:
+            await begin(connection, [entity], read_only=True)
+            known = await connection.fetch(SQL["endpoints"], [entity])
+            if endpoint_id not in {row["endpoint_id"] for row in known}:
                 raise ConfigurationError("there is no such endpoint.")
             rows: list[asyncpg.Record] = await connection.fetch(
                 SQL["deliveries"], entity, endpoint_id, options.state, limit
@@ -276,7 +288,8 @@ def endpoints_show(options: argparse.Namespace) -> int:
     for line in lines:
         status = "" if line["status"] is None else f" {line['status']}"
         last = "" if line["outcome"] is None else f"  {line['outcome']}{status}"
-        when = f"  next {line['next_at']}" if line["next_at"] else f"  {line['ended_at']}"
+        when = f"  {line['ended_at']}" if line["ended_at"] else "  behind another"
+        when = f"  next {line['next_at']}" if line["next_at"] else when
         print(
             f"log {line['index']}  {line['subject']}  {line['kind']}  {line['state']}  "
             f"tries {line['tries']}{last}{when}"
@@ -285,38 +298,44 @@ def endpoints_show(options: argparse.Namespace) -> int:
 
 
 @asynccontextmanager
-async def _held(options: argparse.Namespace) -> AsyncIterator[Held]:
+async def _held(options: argparse.Namespace, *, seals: bool = False) -> AsyncIterator[Held]:
     """The endpoint that is named, its row held; commits at the end of the block.
 
-    Raises ConfigurationError.
+    The KMS is asked for keys, if need be, before anything is held. Raises ConfigurationError.
     """
     endpoint_id = id_of("whe", options.endpoint)
     async with owners_vault(Home(options.home)) as (connection, keyring):
         entity = await entity_of(connection, endpoint_id)
+        keys = await keyring.entity(entity) if seals else None
         await begin(connection, [entity])
         endpoint = await lock_endpoint(connection, entity, endpoint_id)
         if endpoint is None:
             raise ConfigurationError("there is no such endpoint.")
-        yield Held(connection, keyring, endpoint)
+        yield Held(connection, keys, endpoint)
         await connection.execute("COMMIT")
 
 
-def _slot(endpoint: Endpoint) -> Slot:
-    return Slot(endpoint.legal_entity_id, endpoint.endpoint_id, WEBHOOK_SIGNING_SECRET)
+def _slot(endpoint: Endpoint, kind: str) -> Slot:
+    return Slot(endpoint.legal_entity_id, endpoint.endpoint_id, kind)
 
 
 def _actor() -> str:
     return f"operator:{getpass.getuser()}"
 
 
+def _keep(secret: Secret, file: Path | None) -> None:
+    """Writes it down where it was asked for, before it counts: else nobody would have it."""
+    if file is not None:
+        replace_file(file, secret.reveal() + b"\n", 0o600)
+
+
 def _show(secret: Secret, file: Path | None) -> None:
     """The one time that it is shown."""
-    if file is None:
-        print(f"secret    {secret.reveal_text()}")
-        print("your server checks signatures by the secret, which is not shown again")
+    if file is not None:
+        print(f"secret    in {file}; it is not shown again")
         return
-    replace_file(file, secret.reveal() + b"\n", 0o600)
-    print(f"secret    in {file}; it is not shown again")
+    print(f"secret    {secret.reveal_text()}")
+    print("your server checks signatures by the secret, which is not shown again")
 
 
 def _endpoint_line(row: asyncpg.Record) -> dict[str, Any]:
@@ -324,7 +343,7 @@ def _endpoint_line(row: asyncpg.Record) -> dict[str, Any]:
     return {
         "endpoint": to_text("whe", row["endpoint_id"]),
         "entity": to_text("ent", row["legal_entity_id"]),
-        "url": row["url"],
+        "host": row["host"],
         "kinds": list(row["kinds"]),
         "state": row["state"],
         "because": row["state_reason"],
@@ -347,6 +366,6 @@ def _delivery_line(row: asyncpg.Record) -> dict[str, Any]:
         "tries": row["tries"],
         "outcome": row["outcome"],
         "status": row["status"],
-        "next_at": rfc3339(row["run_at"]) if waits else None,
+        "next_at": rfc3339(row["run_at"]) if waits and row["run_at"] else None,
         "ended_at": None if ended is None else rfc3339(ended),
     }

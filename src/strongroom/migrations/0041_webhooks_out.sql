@@ -6,7 +6,7 @@ CREATE TABLE strongroom.webhook_endpoints (
   endpoint_id uuid NOT NULL,
   version integer NOT NULL CHECK (version > 0),
   bucket smallint NOT NULL,
-  url text NOT NULL CHECK (length(url) <= 2000),
+  host text NOT NULL, -- of the address, which is sealed among the secrets: it may hold a token
   kinds text[] NOT NULL, -- of events, as payment.succeeded or refund.*; none means all
   state text NOT NULL CHECK (state IN ('enabled', 'disabled')),
   state_reason text CHECK (length(state_reason) <= 500),
@@ -15,15 +15,14 @@ CREATE TABLE strongroom.webhook_endpoints (
   next_index bigint NOT NULL CHECK (next_index >= 0),
   due_at timestamptz, -- when something is to be delivered; null when nothing waits
   held_until timestamptz NOT NULL, -- the end of a lease, or of a rest
-  lease integer NOT NULL DEFAULT 0,
+  lease bigint NOT NULL DEFAULT 0,
   failures integer NOT NULL DEFAULT 0, -- rounds one after the other in which nothing went through
   failing_since timestamptz,
   PRIMARY KEY (legal_entity_id, endpoint_id)
-) WITH (fillfactor = 70);
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 200,
+  autovacuum_vacuum_cost_delay = 0);
 CREATE INDEX webhook_endpoints_enabled ON strongroom.webhook_endpoints (bucket, held_until)
   WHERE state = 'enabled';
-CREATE INDEX webhook_endpoints_not_well ON strongroom.webhook_endpoints (bucket)
-  WHERE failing_since IS NOT NULL OR state = 'disabled';
 
 -- What is to be told to an endpoint, and what became of it; kept for a while after its end.
 CREATE TABLE strongroom.webhook_deliveries (
@@ -34,16 +33,24 @@ CREATE TABLE strongroom.webhook_deliveries (
   version integer NOT NULL,
   kind text NOT NULL,
   state text NOT NULL CHECK (state IN ('waiting', 'delivered', 'given_up')),
-  run_at timestamptz NOT NULL,
-  tries integer NOT NULL DEFAULT 0,
+  run_at timestamptz, -- of the first of its subject that waits; those behind it have none
+  tries integer NOT NULL DEFAULT 0, -- while anything went through
   outcome text, -- of the last try
   status integer, -- what the endpoint answered to it
   first_tried_at timestamptz,
   tried_at timestamptz,
   ended_at timestamptz,
   PRIMARY KEY (legal_entity_id, endpoint_id, index),
-  CHECK ((state = 'waiting') = (ended_at IS NULL))
-) WITH (fillfactor = 70);
+  CHECK ((state = 'waiting') = (ended_at IS NULL)),
+  CHECK (state = 'waiting' OR run_at IS NULL)
+) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.01,
+  autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_cost_delay = 0);
+CREATE INDEX webhook_deliveries_due
+  ON strongroom.webhook_deliveries (legal_entity_id, endpoint_id, run_at)
+  WHERE run_at IS NOT NULL;
+CREATE INDEX webhook_deliveries_given_up
+  ON strongroom.webhook_deliveries (legal_entity_id, endpoint_id, index)
+  WHERE state = 'given_up';
 CREATE INDEX webhook_deliveries_waiting
   ON strongroom.webhook_deliveries (legal_entity_id, endpoint_id, subject_id, index)
   WHERE state = 'waiting';

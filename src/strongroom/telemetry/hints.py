@@ -43,7 +43,7 @@ class OpenHints(Readings):
         self._alarms: dict[str, int] = {}
         """By kind, how many are open."""
         self._endpoints: dict[str, int] = {}
-        self._failing_seconds = 0.0
+        self._failing_seconds = self._behind_seconds = 0.0
 
     def _tell(self, error: str) -> None:
         log.warning("hints_not_read", error=error)
@@ -65,8 +65,8 @@ class OpenHints(Readings):
                 ENDPOINTS_SQL["endpoints_failing"], self._buckets, list(LOST)
             )
             self._endpoints = {"failing": row["failing"], "lost": row["lost"]}
-            since = row["since"] or now
-            self._failing_seconds = max(0.0, (now - since).total_seconds())
+            self._failing_seconds = _age(row["since"], now)
+            self._behind_seconds = _age(row["due_since"], now)
 
     def collect(self) -> Iterator[Metric]:
         """The last reading; nothing when it is too old."""
@@ -104,10 +104,18 @@ class OpenHints(Readings):
             "For how long nothing has gone through to the one that fails longest.",
             self._failing_seconds,
         )
+        yield GaugeMetricFamily(
+            "strongroom_endpoints_behind_seconds",
+            "For how long what is due to an endpoint has not been tried.",
+            self._behind_seconds,
+        )
 
     async def _count(
         self, connection: Connection, statement: str, now: datetime
     ) -> tuple[int, float]:
         [row] = await connection.fetch(SQL[statement], self._buckets, OF_BUCKET_MAX)
-        age = (now - row["since"]).total_seconds() if row["number"] else 0.0
-        return row["number"], max(0.0, age)
+        return row["number"], _age(row["since"] if row["number"] else None, now)
+
+
+def _age(since: datetime | None, now: datetime) -> float:
+    return 0.0 if since is None else max(0.0, (now - since).total_seconds())

@@ -47,7 +47,7 @@ async def rotate_secret(
     if len(in_use) >= IN_USE_MAX:
         raise ConfigurationError(
             f"versions {' and '.join(str(row['version']) for row in in_use)} are in use: end the "
-            "older one by `strongroom secrets retire` first."
+            "older one by `retire` first."
         )
     if open_secret(keys, slot, in_use[0]["version"], in_use[0]["sealed"]) == secret:
         raise ConfigurationError("this is the secret that is in use; nothing was changed.")

@@ -45,6 +45,7 @@ STRIPE_WEBHOOK_SECRET: Final = "stripe_webhook_secret"  # noqa: S105 - the name 
 BRAINTREE_KEYS: Final = "braintree_keys"
 BRAINTREE_WEBHOOK_KEY: Final = "braintree_webhook_key"
 
+WEBHOOK_URL: Final = "webhook_url"
 WEBHOOK_SIGNING_SECRET: Final = "webhook_signing_secret"  # noqa: S105 - the name of a kind
 
 KINDS: Final = {
@@ -89,6 +90,15 @@ KINDS: Final = {
             why="made here for one receiver; whoever has it can only tell that receiver lies",
             form=r"whsec_[A-Za-z0-9+/]{32,88}={0,2}",
             shape="whsec_…",
+            owner="whe",
+        ),
+        SecretKind(
+            name=WEBHOOK_URL,
+            gateway="",
+            days=3650,
+            why="where a receiver is, often with a token of its own in the path",
+            form=r"https?://[!-~]{1,500}",
+            shape="https://…",
             owner="whe",
         ),
     )

@@ -100,6 +100,7 @@ class Courier:
         self._seconds = seconds
         self._threads = ThreadPoolExecutor(LOOKUPS_AT_ONCE_MAX, "webhook-names")
         self._lookup = self._look_up if lookup is None else lookup
+        self._looking: dict[str, asyncio.Task[list[str]]] = {}
         self._tls = ssl.create_default_context() if tls is None else tls
         self._tls.minimum_version = ssl.TLSVersion.TLSv1_2
 
@@ -169,7 +170,21 @@ class Courier:
             await session.close()
 
     async def _look_up(self, name: str) -> list[str]:
-        """Asks the system. A name is absolute: no search list adds our own domain to it."""
+        """Asks the system, once for all who ask in that moment: a slow name takes one thread."""
+        task = self._looking.get(name)
+        if task is None:
+            task = asyncio.create_task(self._ask(name))
+            self._looking[name] = task
+            task.add_done_callback(lambda done: self._looked_up(name, done))
+        return await asyncio.shield(task)
+
+    def _looked_up(self, name: str, done: "asyncio.Task[list[str]]") -> None:
+        del self._looking[name]
+        if not done.cancelled():
+            done.exception()  # everybody who asked may have gone
+
+    async def _ask(self, name: str) -> list[str]:
+        """A name is absolute: no search list adds our own domain to it."""
         absolute = name if name == LOCALHOST else name + "."
         found = await asyncio.get_running_loop().run_in_executor(
             self._threads, lambda: socket.getaddrinfo(absolute, None, type=socket.SOCK_STREAM)

@@ -6,7 +6,6 @@ Everything here happens in a transaction that sees the legal entity, and that th
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
-from urllib.parse import urlsplit
 from uuid import UUID
 
 import msgspec
@@ -16,7 +15,7 @@ from strongroom.database import Connection, statements
 from strongroom.ids import bucket_of
 from strongroom.log.readers import Placed, read_log
 from strongroom.payments.rows import Row
-from strongroom.webhooks.endpoints import Endpoint, State
+from strongroom.webhooks.endpoints import LOST, Endpoint, State
 
 SQL: Final = statements("strongroom.webhooks", "endpoints.sql")
 AGAIN_MAX: Final = 5000
@@ -30,7 +29,7 @@ def endpoint_of(row: Row) -> Endpoint:
         legal_entity_id=row["legal_entity_id"],
         endpoint_id=row["endpoint_id"],
         version=row["version"],
-        url=row["url"],
+        host=row["host"],
         kinds=tuple(row["kinds"]),
         state=row["state"],
         state_reason=row["state_reason"],
@@ -52,7 +51,7 @@ async def add_endpoint(
         endpoint.legal_entity_id,
         endpoint.endpoint_id,
         bucket_of(endpoint.legal_entity_id),
-        endpoint.url,
+        endpoint.host,
         list(endpoint.kinds),
         begin,
         endpoint.created_at,
@@ -100,7 +99,7 @@ async def set_state(
     )
     if state == "enabled":
         key = after.legal_entity_id, after.endpoint_id
-        await connection.execute(SQL["hurry_deliveries"], *key, at)
+        await connection.execute(SQL["start_anew"], *key, at)
         await connection.execute(SQL["make_due"], *key, at)
     return after
 
@@ -146,22 +145,23 @@ async def tell_again(
 ) -> int:
     """Has the entries from index `first` to `last`, AGAIN_MAX at most, told once more.
 
-    Only those that the endpoint wants; returns how many. Its row is held by the transaction.
+    Only those that the endpoint wants, and has read; returns how many. Its row is held by the
+    transaction.
     """
-    number, begin, end = 0, first, min(last, first + AGAIN_MAX - 1)
+    key = endpoint.legal_entity_id, endpoint.endpoint_id
+    read: int = await connection.fetchval(SQL["read_so_far"], *key)
+    number, begin, end = 0, first, min(last, first + AGAIN_MAX - 1, read - 1)
     while begin <= end:
         count = min(READ_AT_ONCE, end - begin + 1)
         placed = await read_log(connection, endpoint.legal_entity_id, begin, count)
         if not placed:
             break
         wanted = [one for one in placed if endpoint.wants(one.entry.kind)]
-        key = endpoint.legal_entity_id, endpoint.endpoint_id
-        await connection.execute(SQL["tell_again"], *key, at, *columns_of(wanted))
+        await connection.execute(SQL["tell_again"], *key, *columns_of(wanted))
+        await connection.execute(SQL["line_up"], *key, at, subjects_of(wanted))
         number, begin = number + len(wanted), placed[-1].index + 1
     if number:
-        await connection.execute(
-            SQL["make_due"], endpoint.legal_entity_id, endpoint.endpoint_id, at
-        )
+        await connection.execute(SQL["make_due"], *key, at)
     return number
 
 
@@ -175,13 +175,23 @@ def columns_of(placed: Sequence[Placed]) -> tuple[list[Any], ...]:
     )
 
 
+def subjects_of(placed: Sequence[Placed]) -> list[UUID]:
+    """What the entries are about, each once."""
+    return sorted({one.entry.subject_id for one in placed})
+
+
 def _payload(endpoint: Endpoint, **more: Any) -> bytes:
-    """What the log says of it: not the whole address, which can be a secret of the receiver's."""
+    """What the log says of it: no word of a person's, and not the whole address."""
     content = {
-        "host": urlsplit(endpoint.url).hostname,
+        "host": endpoint.host,
         "kinds": endpoint.kinds,
         "status": endpoint.state,
-        "status_reason": endpoint.state_reason,
+        "status_reason": _told(endpoint.state_reason),
         **more,
     }
     return msgspec.json.encode(content, order="deterministic")
+
+
+def _told(reason: str | None) -> str | None:
+    """Why a machine disabled it; of what an operator wrote, that it was one."""
+    return reason if reason is None or reason in LOST else "operator"

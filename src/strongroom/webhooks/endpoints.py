@@ -1,8 +1,8 @@
 """Where a merchant is told what happened, and what becomes of telling it. Pure.
 
 Within a payment one event is told after the other: the next waits until the one before was taken or
-given up. While nothing goes through at all, one event at a time is tried, so that what is counted
-against an event is never that the receiver was away.
+given up. While nothing goes through at all a few events are tried now and then, and no try of these
+is counted against its event: what is wrong is the receiver.
 """
 
 import re
@@ -26,10 +26,13 @@ RETRIES: Final = (
     timedelta(hours=20),
     timedelta(hours=20),
 )
-"""Between a try and the next: three days in all. An event that fails after the last is given up, if
-anything else was taken since its first try."""
+"""Between a try and the next: three days in all. An event that fails after the last is given up."""
+GIVEN_UP_AFTER: Final = timedelta(days=2, hours=12)
+"""And not sooner, however its tries came about."""
 JITTER: Final = 0.2
 """A wait is up to so much shorter, so that what failed together does not come back together."""
+AT_ONCE_MAX: Final = 8
+"""So many events are sent to one endpoint at once."""
 REST_MAX: Final = timedelta(minutes=1)
 DEAD_AFTER: Final = timedelta(days=3)
 """An endpoint to which nothing went through for so long is disabled."""
@@ -37,6 +40,10 @@ GONE: Final = 410
 """The receiver says that it wants no more: the endpoint is disabled at once."""
 LOST: Final = ("dead", "gone")
 """Why a machine disables one; what an operator says is in sentences."""
+NOT_SENT: Final = "not_sent"
+"""The outcome of what could not be sent for a reason of ours: the receiver was not asked."""
+ASKED_FOR_BY_NAME: Final = ("alarm", "webhook_endpoint")
+"""Families of events that are told to those alone that name them: they are about us."""
 KIND: Final = re.compile(r"[a-z][a-z_]*\.(?:\*|[a-z][a-z_]*)")
 KINDS_MAX: Final = 50
 
@@ -44,12 +51,14 @@ State = Literal["enabled", "disabled"]
 
 
 class Endpoint(Struct, frozen=True, kw_only=True):
-    """One address of one legal entity; `kinds` are what it is told of, none means all events."""
+    """One address of one legal entity; `kinds` are what it is told of, none means all events but
+    those that are asked for by name. The address itself is a secret of the vault's.
+    """
 
     legal_entity_id: UUID
     endpoint_id: UUID
     version: int
-    url: str
+    host: str
     kinds: tuple[str, ...]
     state: State
     state_reason: str | None
@@ -58,7 +67,9 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     def wants(self, kind: str) -> bool:
         """Whether it is told of events of this kind."""
         family = kind.partition(".")[0]
-        return not self.kinds or kind in self.kinds or f"{family}.*" in self.kinds
+        if not self.kinds:
+            return family not in ASKED_FOR_BY_NAME
+        return kind in self.kinds or f"{family}.*" in self.kinds
 
     def row_digest(self) -> bytes:
         """SHA-256 over what an owner decides of it, in canonical JSON."""
@@ -72,6 +83,7 @@ class Tried(Struct, frozen=True, kw_only=True):
     """
 
     index: int
+    subject_id: UUID
     tries: int
     first_at: datetime
     outcome: str
@@ -84,10 +96,14 @@ class Tried(Struct, frozen=True, kw_only=True):
 
 
 class Verdict(Struct, frozen=True, kw_only=True):
-    """What an event's delivery becomes: when it is tried again while it is waiting."""
+    """What an event's delivery becomes: when it is tried again, None for when it was to be.
+
+    `counts`: the try is one of those after which an event is given up.
+    """
 
     state: Literal["waiting", "delivered", "given_up"]
-    run_at: datetime
+    run_at: datetime | None = None
+    counts: bool = True
 
 
 class Health(Struct, frozen=True, kw_only=True):
@@ -96,30 +112,25 @@ class Health(Struct, frozen=True, kw_only=True):
     failures: int = 0
     failing_since: datetime | None = None
 
-    @property
-    def heads_max(self) -> int | None:
-        """How many events are tried at once; None for as many as there is room for."""
-        return 1 if self.failures else None
 
-
-def verdict(tried: Tried, health: Health, now: datetime, chance: float) -> Verdict:
+def verdict(tried: Tried, before: Health, now: datetime, chance: float) -> Verdict:
     """What becomes of a delivery; `chance`, 0 to 1, decides within the jitter.
 
-    `health` is how the endpoint does after this round. Where nothing at all was taken since the
-    first try, the event is not what is wrong: it waits until the endpoint is back, or disabled.
+    `before` is how the endpoint did before this round.
     """
     if tried.is_delivered:
-        return Verdict(state="delivered", run_at=now)
-    since = health.failing_since
-    if tried.tries >= len(RETRIES) and (since is None or since > tried.first_at):
-        return Verdict(state="given_up", run_at=now)
+        return Verdict(state="delivered")
+    if before.failures:
+        return Verdict(state="waiting", counts=False)
+    if tried.tries >= len(RETRIES) and now - tried.first_at >= GIVEN_UP_AFTER:
+        return Verdict(state="given_up")
     wait = RETRIES[min(tried.tries, len(RETRIES) - 1)] * (1 - JITTER * chance)
     return Verdict(state="waiting", run_at=now + wait)
 
 
 def health_after(health: Health, round_: Sequence[Tried], now: datetime) -> Health:
-    """How the endpoint does after a round; one without any try teaches nothing."""
-    if not round_:
+    """How the endpoint does after a round; one in which it was not asked teaches nothing."""
+    if all(tried.outcome == NOT_SENT for tried in round_):
         return health
     if any(tried.is_delivered for tried in round_):
         return Health()

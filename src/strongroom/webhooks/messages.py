@@ -5,6 +5,7 @@ is in it that is not in the log, so no personal value and no token is.
 """
 
 from collections.abc import Mapping
+from hashlib import sha256
 from typing import Any, Final
 from uuid import UUID
 
@@ -45,9 +46,13 @@ def prefix_of(kind: str) -> Prefix:
     return PREFIXES.get(kind.partition(".")[0], "pay")
 
 
-def message_id(legal_entity_id: UUID, index: int) -> str:
-    """The same at each try and each replay, so that a receiver knows what it has."""
-    return f"{to_text('ent', legal_entity_id)}_{index}"
+def message_id(legal_entity_id: UUID, placed: Placed) -> str:
+    """The same at each try and each replay, so that a receiver knows what it has.
+
+    Some of the entry's hash is in it: after a restore another entry may stand in its place.
+    """
+    digest = sha256(placed.entry.content()).hexdigest()[:8]
+    return f"{to_text('ent', legal_entity_id)}_{placed.index}_{digest}"
 
 
 def message_body(legal_entity_id: UUID, placed: Placed) -> bytes:
