@@ -329,8 +329,7 @@ async def run_worker(
 ) -> None:
     """Runs a worker until SIGTERM or SIGINT, then finishes what it claimed.
 
-    `metrics_port`, on loopback, is where this process tells of itself.
-    Raises ConfigurationError when the home or the database does not fit.
+    It tells of itself at `metrics_port`. Raises ConfigurationError when home or database misfit.
     """
     settings, clock = home.settings(), SystemClock()
     pool = await connect_pool(
