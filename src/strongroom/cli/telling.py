@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import getpass
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,6 +18,7 @@ from strongroom.clock import SystemClock, microseconds_since_epoch, rfc3339
 from strongroom.config import ConfigurationError, Home, replace_file
 from strongroom.database import begin
 from strongroom.ids import new_id, to_text
+from strongroom.log.noting import by_hand, operator
 from strongroom.setup import owners_vault, payments_owner
 from strongroom.vault.entering import retire_secret, rotate_secret, set_secret
 from strongroom.vault.keys import Keyring
@@ -85,7 +85,9 @@ def endpoints_add(options: argparse.Namespace) -> int:
                 created_at=now,
             )
             await begin(connection, [entity])
-            first = await add_endpoint(connection, endpoint, options.from_index, _actor())
+            first = await add_endpoint(
+                connection, endpoint, options.from_index, operator(), **by_hand()
+            )
             await set_secret(connection, keys, _slot(endpoint), secret, now)
             await connection.execute("COMMIT")
         return endpoint, first
@@ -111,9 +113,10 @@ def endpoints_rotate(options: argparse.Namespace) -> int:
                 held.connection,
                 held.endpoint,
                 "secret_rotated",
-                actor=_actor(),
+                actor=operator(),
                 at=now,
                 secret_version=version,
+                **by_hand(),
             )
         return version
 
@@ -135,9 +138,10 @@ def endpoints_retire(options: argparse.Namespace) -> int:
                 held.connection,
                 held.endpoint,
                 "secret_retired",
-                actor=_actor(),
+                actor=operator(),
                 at=now,
                 secret_version=version,
+                **by_hand(),
             )
         return version
 
@@ -160,8 +164,9 @@ def endpoints_disable(options: argparse.Namespace) -> int:
                 held.endpoint,
                 "disabled",
                 because,
-                actor=_actor(),
+                actor=operator(),
                 at=SystemClock().now(),
+                **by_hand(),
             )
 
     asyncio.run(run())
@@ -177,7 +182,15 @@ def endpoints_enable(options: argparse.Namespace) -> int:
             if held.endpoint.state == "enabled":
                 raise ConfigurationError("it is enabled already.")
             now = SystemClock().now()
-            await set_state(held.connection, held.endpoint, "enabled", None, actor=_actor(), at=now)
+            await set_state(
+                held.connection,
+                held.endpoint,
+                "enabled",
+                None,
+                actor=operator(),
+                at=now,
+                **by_hand(),
+            )
 
     asyncio.run(run())
     print(f"{options.endpoint} is told again, from where it was disabled")
@@ -199,10 +212,11 @@ def endpoints_replay(options: argparse.Namespace) -> int:
                 held.connection,
                 held.endpoint,
                 "replayed",
-                actor=_actor(),
+                actor=operator(),
                 at=now,
                 first_index=first,
                 last_index=last,
+                **by_hand(),
             )
         return number
 
@@ -218,7 +232,9 @@ def endpoints_remove(options: argparse.Namespace) -> int:
             now = SystemClock().now()
             for row in await held.connection.fetch(SQL["secrets_in_use"], *held.slot):
                 await retire_secret(held.connection, held.slot, row["version"], now, last_too=True)
-            await remove_endpoint(held.connection, held.endpoint, actor=_actor(), at=now)
+            await remove_endpoint(
+                held.connection, held.endpoint, actor=operator(), at=now, **by_hand()
+            )
 
     asyncio.run(run())
     print(f"{options.endpoint} is gone")
@@ -303,10 +319,6 @@ async def _held(options: argparse.Namespace) -> AsyncIterator[Held]:
 
 def _slot(endpoint: Endpoint) -> Slot:
     return Slot(endpoint.legal_entity_id, endpoint.endpoint_id, WEBHOOK_SIGNING_SECRET)
-
-
-def _actor() -> str:
-    return f"operator:{getpass.getuser()}"
 
 
 def _show(secret: Secret, file: Path | None) -> None:
