@@ -16,9 +16,10 @@ import pytest
 
 from strongroom.cli import main
 from strongroom.clock import SystemClock, microseconds_since_epoch
-from strongroom.config import ConfigurationError
+from strongroom.config import ConfigurationError, Home
 from strongroom.database import SEARCH_PATH, begin, connect_pool, lock_timeout
 from strongroom.ids import new_id, to_text
+from strongroom.local.first_entity import prepare_dev
 from strongroom.log import noting
 from strongroom.log.comparing import Comparing
 from strongroom.log.noting import note, operator
@@ -192,7 +193,7 @@ async def test_killed_between_both_commits_a_command_leaves_its_event_when_it_is
     assert await asyncio.to_thread(main, [*words, *named]) == 0
     [event] = await owner.fetch(EVENTS, ours.entity)
     content = msgspec.json.decode(event["payload"])
-    assert (event["kind"], content["subject"]) == ("data_subject.destroyed", words[3])
+    assert (event["kind"], content["data_subject"]) == ("data_subject.destroyed", words[3])
     assert content["had_key"] is False
 
 
@@ -216,3 +217,50 @@ async def test_without_the_payments_nothing_is_done_to_keys(ours: Ours) -> None:
         await begin(keys, [ours.entity])
         assert await keys.fetchval("SELECT max(version) FROM entity_keys") == 1
         assert await keys.fetchval("SELECT count(*) FROM subject_keys") == 1
+
+
+async def test_root_keys_and_older_keys_leave_an_event_of_each_legal_entity(
+    ours: Ours, owner: asyncpg.Pool
+) -> None:
+    place, theirs = ["--home", str(ours.deployment.home.path)], ours.deployment.theirs
+    entity = ["--entity", to_text("ent", ours.entity)]
+    kinds: dict[UUID, list[tuple[str, int | None]]] = {}
+    for words in (["rotate-root"], ["rotate", "--no-wait", *entity]):
+        assert await asyncio.to_thread(main, ["vault", *words, *place]) == 0
+    await ours.execute("UPDATE entity_keys SET created_at = created_at - interval '2 days'")
+    assert await asyncio.to_thread(main, ["vault", "retire", "--yes", *entity, *place]) == 0
+    for one in (ours.entity, theirs.legal_entity_id):
+        rows = await owner.fetch(EVENTS, one)
+        told = [msgspec.json.decode(row["payload"]) for row in rows]
+        kinds[one] = [
+            (row["kind"], content.get("versions")) for row, content in zip(rows, told, strict=True)
+        ]
+    rotated = ("encryption_key.root_rotated", 1)
+    assert kinds == {
+        ours.entity: [rotated, ("encryption_key.rotated", None), ("encryption_key.retired", 1)],
+        theirs.legal_entity_id: [rotated],
+    }
+
+
+async def test_up_notes_what_it_makes_and_the_second_time_nothing(
+    database_url: str, tmp_path: Path
+) -> None:
+    home = Home(tmp_path / "home")
+    home.write_secret("stripe_key", "sk_test_0123456789abcdef")
+    api_keys = {
+        (
+            await prepare_dev(home.path, database_url, "http://127.0.0.1:1", "http://127.0.0.1")
+        ).api_key
+        for _ in range(2)
+    }
+    connection = await asyncpg.connect(database_url)
+    rows = await connection.fetch("SELECT kind, payload FROM strongroom.events ORDER BY kind")
+    await connection.close()
+    assert [row["kind"] for row in rows] == [
+        "api_key.created", "gateway_account.added", "gateway_account.secret_set",
+        "legal_entity.created",
+    ]  # fmt: skip
+    everything = b"".join(row["payload"] for row in rows)
+    assert b"sk_test" not in everything
+    [api_key] = api_keys
+    assert api_key.encode() not in everything

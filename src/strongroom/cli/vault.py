@@ -71,7 +71,7 @@ def subjects_destroy(options: argparse.Namespace) -> int:
                 entity,
                 "data_subject.destroyed",
                 at,
-                subject=options.subject,
+                data_subject=options.subject,
                 had_key=had_key,
             )
         return had_key
