@@ -50,10 +50,15 @@ class Clerk:
         )  # fmt: skip
         return done.returncode, done.stdout + done.stderr
 
-    async def does(self, kind: str, subject: str | None, *words: str, **details: Any) -> str:
-        """What it said. It leaves exactly one event; `subject` is None where its id is made."""
-        code, said = await self.says(*words)
-        assert code == 0, said
+    async def does(
+        self, kind: str, subject: str | None, *words: str, at_once: int = 1, **details: Any
+    ) -> str:
+        """What it said. It leaves exactly one event; `subject` is None where its id is made.
+
+        Also when so many do it `at_once`.
+        """
+        for code, said in await asyncio.gather(*(self.says(*words) for _ in range(at_once))):
+            assert code == 0, said
         [event] = await self._new()
         content = self._assert_event(event, kind, subject)
         found = {key: content.get(key, "nothing") for key in details}

@@ -108,6 +108,8 @@ async def test_api_keys(clerk: Clerk) -> None:
     key = "key_" + token.split("_")[3]
     await clerk.does("api_key.revoked", key, "keys", "revoke", key)
     assert await clerk.leaves_nothing("keys", "revoke", key) == "revoked"
+    key = "key_" + other.split("_")[3]
+    await clerk.does("api_key.revoked", key, "keys", "revoke", key, at_once=4)
     await clerk.is_refused("scopes are", *create, "--scope", "everything")
     await clerk.is_in_the_log()
 
