@@ -8,7 +8,7 @@ SELECT
   (SELECT count(*) FROM idempotency_keys) AS keys,
   (SELECT count(*) FROM merchant_references) AS references,
   (SELECT count(*) FROM jobs) AS jobs,
-  (SELECT count(*) FROM events) AS events,
+  (SELECT count(*) FROM events WHERE actor NOT LIKE 'operator:%') AS events,
   (SELECT coalesce(sum(version), 0) FROM payments) AS versions,
   (SELECT count(*) FROM events WHERE kind = 'payment.accepted') AS accepted_events,
   (SELECT count(*) FROM payments WHERE status = 'succeeded') AS succeeded,

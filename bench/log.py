@@ -39,9 +39,11 @@ BEGINNINGS: Final = """
 SELECT l.index, extract(epoch FROM e.at)::float AS at
 FROM log_entries l JOIN events e ON e.legal_entity_id = l.legal_entity_id
   AND e.payment_id = l.subject_id AND e.version = l.version
-WHERE e.at >= (SELECT min(at) FROM events) + $1::float * interval '1 second'
-  AND e.at < (SELECT min(at) FROM events) + $2::float * interval '1 second'
+CROSS JOIN (SELECT min(at) AS at FROM events WHERE kind = 'payment.accepted') begun
+WHERE e.at >= begun.at + $1::float * interval '1 second'
+  AND e.at < begun.at + $2::float * interval '1 second'
 """
+"""From the first payment on: before it the deployment was set up."""
 
 
 class Look(NamedTuple):

@@ -152,11 +152,9 @@ async def create_entity(connection: Connection, name: str, at: datetime) -> UUID
     """A new legal entity; its tag is unlike every other's. `connection` is the owner's."""
     for _ in range(TAG_TRIES_MAX):
         entity = new_entity_id(microseconds_since_epoch(at))
-        try:
-            await connection.execute(
-                SQL["add_entity"], entity, tag_of(entity), bucket_of(entity), name, at
-            )
-        except asyncpg.UniqueViolationError:
-            continue  # another entity has this tag; the next one is drawn anew
-        return entity
+        made = await connection.fetchval(
+            SQL["add_entity"], entity, tag_of(entity), bucket_of(entity), name, at
+        )
+        if made is not None:
+            return entity
     raise ConfigurationError("no free tag was found for a new legal entity: try again.")

@@ -139,6 +139,30 @@ async def test_disabled_it_is_told_nothing_and_enabled_all_that_happened(
     assert "no such endpoint" in refused(running, "endpoints", "enable", endpoint)
 
 
+async def test_what_operators_do_is_told_by_the_ids_of_what_it_was_done_to(
+    running: Running, told: Merchant, receiver: Receiver
+) -> None:
+    entity = ("--entity", told.legal_entity)
+    add(running, told, receiver, "--kinds", "api_key.*,gateway_account.*,encryption_key.*")
+    token = running.command("keys", "create", *entity, "--name", "told")
+    running.command("vault", "reencrypt", *entity)
+    account = running.command(
+        "gateway-accounts", "add", *entity, "--gateway", "stripe", "--environment", "stand_in",
+        "--base-url", running.stripe_url, "--secret-file", str(running.home / "secrets/stripe_key"),
+    )  # fmt: skip
+
+    async def is_told() -> bool:
+        return len(receiver.taken) == 3
+
+    await until(is_told)
+    assert {(m["type"], m["data"]["id"], m["data"]["sequence"]) for m in receiver.taken} == {
+        ("api_key.created", "key_" + token.split("_")[3], 1),
+        ("encryption_key.reencrypted", told.legal_entity, 2),
+        ("gateway_account.added", account, 1),
+    }
+    assert token not in json.dumps(receiver.taken)
+
+
 async def test_a_secret_is_rotated_while_payments_run(
     running: Running, api: Api, told: Merchant, receiver: Receiver, tmp_path: Any
 ) -> None:

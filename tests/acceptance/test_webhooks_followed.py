@@ -1,6 +1,7 @@
 """What webhooks lead to: a look at the gateway, and never more than that."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -298,3 +299,4 @@ async def test_a_thousand_times_is_one_alarm_until_somebody_clears_it(
         kinds = await owner.fetch(EVENTS_OF_ALARM, from_text("alm", name))
         assert [row["kind"] for row in kinds] == ["alarm.raised", "alarm.cleared"]
         assert kinds[1]["actor"].startswith("operator:")
+        assert json.loads(kinds[1]["payload"])["origin"]["by"] == "command_line"

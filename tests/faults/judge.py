@@ -26,7 +26,7 @@ EVENTS_SQL: Final = """
 SELECT payment_id, count(*) AS many, min(version) AS low, max(version) AS high,
   (array_agg(row_digest ORDER BY version DESC))[1] AS digest,
   (array_agg(row_format ORDER BY version DESC))[1] AS format
-FROM events GROUP BY payment_id
+FROM events WHERE actor NOT LIKE 'operator:%' GROUP BY payment_id
 """
 
 

@@ -11,13 +11,13 @@ VALUES ($1, $2, $3, $4, $5, $6);
 SELECT api_key_id, name, scopes, created_at, revoked_at FROM api_keys
 WHERE legal_entity_id = $1 ORDER BY api_key_id;
 
--- revoke_key: from now on; a second revocation keeps the first moment
+-- revoke_key: from now on; a second revocation keeps the first moment, and says that it is none
 UPDATE api_keys SET revoked_at = coalesce(revoked_at, $3)
-WHERE legal_entity_id = $1 AND api_key_id = $2 RETURNING api_key_id;
+WHERE legal_entity_id = $1 AND api_key_id = $2 RETURNING revoked_at = $3 AS is_first;
 
--- add_entity: a new legal entity
+-- add_entity: a new legal entity, unless another one has its tag
 INSERT INTO directory.legal_entities (legal_entity_id, tag, bucket, name, created_at)
-VALUES ($1, $2, $3, $4, $5);
+VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING RETURNING legal_entity_id;
 
 -- entities: all legal entities, oldest first
 SELECT legal_entity_id, tag, bucket, name, created_at FROM directory.legal_entities

@@ -16,6 +16,7 @@ from msgspec import Struct
 from strongroom.clock import microseconds_since_epoch
 from strongroom.database import Connection, statements
 from strongroom.ids import bucket_of, new_id
+from strongroom.log.noting import by_hand
 from strongroom.payments.states import digest_of
 
 SQL: Final = statements("strongroom.alarms", "alarms.sql")
@@ -106,12 +107,12 @@ async def clear_alarm(
     because: str,
     at: datetime,
 ) -> Alarm | None:
-    """Ends one, with who did and why; None where no such alarm is open."""
+    """Ends one, with who did by hand, and why; None where no such alarm is open."""
     row = await connection.fetchrow(SQL["alarm_to_clear"], legal_entity_id, alarm_id)
     if row is None:
         return None
     found = Alarm(**dict(row))
-    ended = {"cleared_at": at, "cleared_by": by, "cleared_because": because}
+    ended = {**by_hand(), "cleared_at": at, "cleared_by": by, "cleared_because": because}
     payload = msgspec.json.encode(ended, order="deterministic")
     digest = hashlib.sha256(found.as_json() + payload).digest()
     await connection.execute(

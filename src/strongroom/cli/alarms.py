@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import getpass
 from typing import Final
 
 import msgspec
@@ -15,6 +14,7 @@ from strongroom.clock import SystemClock
 from strongroom.config import ConfigurationError, Home
 from strongroom.database import begin
 from strongroom.ids import tag_of
+from strongroom.log.noting import operator
 from strongroom.setup import payments_owner
 
 SHOWN_MAX: Final = 1000
@@ -49,7 +49,7 @@ def alarms_clear(options: argparse.Namespace) -> int:
                 connection,
                 entity,
                 alarm_id,
-                by=f"operator:{getpass.getuser()}",
+                by=operator(),
                 because=because,
                 at=SystemClock().now(),
             )

@@ -16,11 +16,12 @@ from strongroom.cli.named import account_of, entity_named, entity_of, id_of
 from strongroom.cli.secrets import entered, vault_at_hand
 from strongroom.clock import SystemClock, microseconds_since_epoch, rfc3339
 from strongroom.config import ConfigurationError, Home
-from strongroom.database import begin, connect_pool
+from strongroom.database import begin, connect_pool, see
 from strongroom.directory import create_entity
 from strongroom.gateways.accounts import PER_CURRENCY
 from strongroom.gateways.accounts import SQL as ACCOUNTS_SQL
 from strongroom.ids import new_id, to_text
+from strongroom.log.noting import note
 from strongroom.money import as_decimal_text
 from strongroom.payments.explain import explain_lines
 from strongroom.payments.reads import Filters, list_payments, read_history
@@ -52,7 +53,12 @@ def entities_create(options: argparse.Namespace) -> int:
 
     async def run() -> UUID:
         async with payments_owner(home) as connection:
-            entity = await create_entity(connection, options.name, SystemClock().now())
+            now = SystemClock().now()
+            await begin(connection, [])
+            entity = await create_entity(connection, options.name, now)
+            await see(connection, [entity])
+            await note(connection, entity, entity, "legal_entity.created", now)
+            await connection.execute("COMMIT")
         await ensure_entity_keys(home)
         return entity
 
@@ -102,7 +108,18 @@ def gateway_accounts_add(options: argparse.Namespace) -> int:
                 now,
             )
             slot = Slot(entity, account, kind.name)
-            await enter_with_derived(set_secret, connection, keys, slot, secret, now)
+            version = await enter_with_derived(set_secret, connection, keys, slot, secret, now)
+            await note(
+                connection,
+                entity,
+                account,
+                "gateway_account.added",
+                now,
+                gateway=options.gateway,
+                environment=options.environment,
+                secret=kind.name,
+                secret_version=version,
+            )
             await connection.execute("COMMIT")
         return account
 
@@ -129,6 +146,8 @@ def gateway_accounts_publish(options: argparse.Namespace) -> int:
             await connection.execute(
                 ACCOUNTS_SQL["name_publishable_key"], entity, account, options.key
             )
+            named, now = "gateway_account.key_published", SystemClock().now()
+            await note(connection, entity, account, named, now, publishable_key=options.key)
             await connection.execute("COMMIT")
 
     asyncio.run(run())
@@ -147,6 +166,7 @@ def keys_create(options: argparse.Namespace) -> int:
 
     async def run() -> str:
         now = SystemClock().now()
+        key = new_id(microseconds_since_epoch(now), entity)
         async with payments_owner(home) as connection:
             await entity_of(connection, entity)
             await begin(connection, [entity])
@@ -154,11 +174,12 @@ def keys_create(options: argparse.Namespace) -> int:
                 connection,
                 mode=home.settings().mode,
                 legal_entity_id=entity,
-                api_key_id=new_id(microseconds_since_epoch(now), entity),
+                api_key_id=key,
                 name=options.name,
                 scopes=scopes,
                 at=now,
             )
+            await note(connection, entity, key, "api_key.created", now, scopes=scopes)
             await connection.execute("COMMIT")
         return token
 
@@ -190,11 +211,12 @@ def keys_revoke(options: argparse.Namespace) -> int:
         async with payments_owner(Home(options.home)) as connection:
             entity = await entity_of(connection, key)
             await begin(connection, [entity])
-            done = await connection.fetchval(
-                ACCESS_SQL["revoke_key"], entity, key, SystemClock().now()
-            )
+            now = SystemClock().now()
+            is_first = await connection.fetchval(ACCESS_SQL["revoke_key"], entity, key, now)
+            if is_first:
+                await note(connection, entity, key, "api_key.revoked", now)
             await connection.execute("COMMIT")
-        return done is not None
+        return is_first is not None
 
     if not asyncio.run(run()):
         raise ConfigurationError("there is no such key.")

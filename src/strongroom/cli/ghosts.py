@@ -2,7 +2,7 @@
 
 import argparse
 import asyncio
-import getpass
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
@@ -16,6 +16,7 @@ from strongroom.config import ConfigurationError, Home
 from strongroom.database import Connection, begin
 from strongroom.gateways.accounts import SQL as ACCOUNTS_SQL
 from strongroom.ids import bucket_of, to_text
+from strongroom.log.noting import note, operator
 from strongroom.setup import payments_owner
 from strongroom.webhooks.ghosts import SQL
 
@@ -60,7 +61,7 @@ def ghosts_ignore(options: argparse.Namespace) -> int:
     """Accounts for one charge, or says that another system shares an account."""
     if (options.alarm is None) == (options.account is None):
         raise ConfigurationError("give the alarm of one charge, or --account.")
-    by, because = f"operator:{getpass.getuser()}", options.because.strip()
+    by, because = operator(), options.because.strip()
     if not 0 < len(because) <= 500 or "\x00" in because:
         raise ConfigurationError("say why, in 1 to 500 characters.")
     return asyncio.run(_ignore(Home(options.home), options.alarm, options.account, by, because))
@@ -74,7 +75,8 @@ def ghosts_watch(options: argparse.Namespace) -> int:
         async with payments_owner(Home(options.home)) as connection:
             entity = await entity_of(connection, account)
             await begin(connection, [entity])
-            await _declare(connection, entity, account, shared=False)
+            now = await _declare(connection, entity, account, shared=False)
+            await note(connection, entity, account, "gateway_account.watched", now)
             await connection.execute("COMMIT")
 
     asyncio.run(run())
@@ -98,7 +100,8 @@ async def _ignore(home: Home, alarm: str | None, account: str | None, by: str, b
         shared = id_of("gwa", account or "")
         entity = await entity_of(connection, shared)
         await begin(connection, [entity])
-        await _declare(connection, entity, shared, shared=True)
+        now = await _declare(connection, entity, shared, shared=True)
+        await note(connection, entity, shared, "gateway_account.shared", now, because=because)
         await connection.execute("COMMIT")
         number = await _clear_all(connection, entity, shared, by, because)
         print(f"charges without our mark are another system's; accounted for: {number}")
@@ -121,9 +124,13 @@ async def _clear_all(
             return number
 
 
-async def _declare(connection: Connection, entity: UUID, account: UUID, *, shared: bool) -> None:
+async def _declare(
+    connection: Connection, entity: UUID, account: UUID, *, shared: bool
+) -> datetime:
+    """Whether another system shares an account; returns from when on. Raises ConfigurationError."""
     rows = await connection.fetch(ACCOUNTS_SQL["accounts_of"], entity)
     if account not in {row["gateway_account_id"] for row in rows}:
         raise ConfigurationError("there is no such gateway account.")
     now = SystemClock().now()
     await connection.execute(SQL["declare_shared"], entity, account, bucket_of(entity), now, shared)
+    return now

@@ -15,6 +15,7 @@ from strongroom.database import Connection, begin
 from strongroom.gateways.accounts import PER_CURRENCY
 from strongroom.gateways.accounts import SQL as ACCOUNTS_SQL
 from strongroom.ids import to_text
+from strongroom.log.noting import note
 from strongroom.money import is_currency
 from strongroom.setup import payments_owner
 
@@ -31,7 +32,7 @@ def pay_to(options: argparse.Namespace) -> int:
 
     async def run() -> None:
         async with payments_owner(Home(options.home)) as connection:
-            entity = await _entity_of(connection, account)
+            entity, now = await _entity_of(connection, account), SystemClock().now()
             await begin(connection, [entity])
             await connection.execute(
                 ACCOUNTS_SQL["set_merchant_account"],
@@ -40,7 +41,17 @@ def pay_to(options: argparse.Namespace) -> int:
                 currency,
                 options.merchant_account,
                 options.three_d_secure,
-                SystemClock().now(),
+                now,
+            )
+            await note(
+                connection,
+                entity,
+                account,
+                "gateway_account.currency_set",
+                now,
+                currency=currency,
+                merchant_account=options.merchant_account,
+                three_d_secure=options.three_d_secure,
             )
             await connection.execute("COMMIT")
 
@@ -60,6 +71,9 @@ def refuse(options: argparse.Namespace) -> int:
             removed = await connection.fetchval(
                 ACCOUNTS_SQL["remove_merchant_account"], entity, account, currency
             )
+            if removed is not None:
+                kind, now = "gateway_account.currency_refused", SystemClock().now()
+                await note(connection, entity, account, kind, now, currency=currency)
             await connection.execute("COMMIT")
         return removed is not None
 

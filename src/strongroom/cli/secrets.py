@@ -19,6 +19,7 @@ from strongroom.clock import SystemClock, rfc3339
 from strongroom.config import ConfigurationError, Home
 from strongroom.database import Connection, begin
 from strongroom.ids import to_text
+from strongroom.log.noting import note
 from strongroom.setup import owners_vault, payments_owner
 from strongroom.vault.entering import (
     Enter,
@@ -90,12 +91,12 @@ def secrets_list(options: argparse.Namespace) -> int:
 
 def secrets_set(options: argparse.Namespace) -> int:
     """Makes the first version of a secret."""
-    return _enter(options, set_secret)
+    return _enter(options, set_secret, "set")
 
 
 def secrets_rotate(options: argparse.Namespace) -> int:
     """Puts a version beside the one in use; both are, until the older one is retired."""
-    return _enter(options, rotate_secret)
+    return _enter(options, rotate_secret, "rotated")
 
 
 def secrets_retire(options: argparse.Namespace) -> int:
@@ -106,14 +107,12 @@ def secrets_retire(options: argparse.Namespace) -> int:
         async with owners_vault(home) as (connection, _):
             account = await _account(connection, options.owner, kind)
             await begin(connection, [account.slot.legal_entity_id])
+            now = SystemClock().now()
             version = await retire_secret(
-                connection,
-                account.slot,
-                options.version,
-                SystemClock().now(),
-                last_too=options.force,
+                connection, account.slot, options.version, now, last_too=options.force
             )
-            await retire_derived(connection, account.slot, version, SystemClock().now())
+            await retire_derived(connection, account.slot, version, now)
+            await _note(connection, account.slot, "retired", version, now)
             await connection.execute("COMMIT")
         return version
 
@@ -144,7 +143,7 @@ def vault_at_hand() -> Iterator[None]:
         ) from error
 
 
-def _enter(options: argparse.Namespace, enter: Enter) -> int:
+def _enter(options: argparse.Namespace, enter: Enter, done: str) -> int:
     if options.argument:
         raise ConfigurationError(
             "a secret is never an argument: it stands in the shell's history now, and others saw "
@@ -161,6 +160,7 @@ def _enter(options: argparse.Namespace, enter: Enter) -> int:
             await begin(connection, [entity])
             at = SystemClock().now()
             version = await enter_with_derived(enter, connection, keys, account.slot, secret, at)
+            await _note(connection, account.slot, done, version, at)
             await connection.execute("COMMIT")
         return version
 
@@ -182,6 +182,14 @@ async def _account(connection: Connection, owner: str, kind: SecretKind) -> Acco
         raise ConfigurationError(f"there is no such {what}.")
     slot = Slot(row["legal_entity_id"], row["gateway_account_id"], kind.name)
     return Account(slot, row["environment"])
+
+
+async def _note(connection: Connection, slot: Slot, done: str, version: int, at: datetime) -> None:
+    """The event that says what was done to a version: which one it is, never what."""
+    entity, kind = slot.legal_entity_id, f"gateway_account.secret_{done}"
+    await note(
+        connection, entity, slot.owner_id, kind, at, secret=slot.kind, secret_version=version
+    )
 
 
 async def _lines(home: Home, now: datetime) -> list[Line]:

@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import getpass
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,6 +19,7 @@ from strongroom.config import ConfigurationError, Home, replace_file
 from strongroom.database import begin
 from strongroom.errors import InvariantBroken
 from strongroom.ids import new_id, to_text
+from strongroom.log.noting import by_hand, operator
 from strongroom.setup import owners_vault, payments_owner
 from strongroom.vault.entering import retire_secret, rotate_secret, set_secret
 from strongroom.vault.keys import EntityKeys
@@ -89,7 +89,9 @@ def endpoints_add(options: argparse.Namespace) -> int:
                 created_at=now,
             )
             await begin(connection, [entity])
-            first = await add_endpoint(connection, endpoint, options.from_index, _actor())
+            first = await add_endpoint(
+                connection, endpoint, options.from_index, operator(), **by_hand()
+            )
             for kind, content in ((WEBHOOK_URL, url), (WEBHOOK_SIGNING_SECRET, secret)):
                 await set_secret(connection, keys, _slot(endpoint, kind), content, now)
             _keep(secret, options.secret_file)
@@ -117,9 +119,10 @@ def endpoints_rotate(options: argparse.Namespace) -> int:
                 held.connection,
                 held.endpoint,
                 "secret_rotated",
-                actor=_actor(),
+                actor=operator(),
                 at=now,
                 secret_version=version,
+                **by_hand(),
             )
             _keep(secret, options.secret_file)
         return version
@@ -144,9 +147,10 @@ def endpoints_retire(options: argparse.Namespace) -> int:
                 held.connection,
                 held.endpoint,
                 "secret_retired",
-                actor=_actor(),
+                actor=operator(),
                 at=now,
                 secret_version=version,
+                **by_hand(),
             )
         return version
 
@@ -169,8 +173,9 @@ def endpoints_disable(options: argparse.Namespace) -> int:
                 held.endpoint,
                 "disabled",
                 because,
-                actor=_actor(),
+                actor=operator(),
                 at=SystemClock().now(),
+                **by_hand(),
             )
 
     asyncio.run(run())
@@ -186,7 +191,15 @@ def endpoints_enable(options: argparse.Namespace) -> int:
             if held.endpoint.state == "enabled":
                 raise ConfigurationError("it is enabled already.")
             now = SystemClock().now()
-            await set_state(held.connection, held.endpoint, "enabled", None, actor=_actor(), at=now)
+            await set_state(
+                held.connection,
+                held.endpoint,
+                "enabled",
+                None,
+                actor=operator(),
+                at=now,
+                **by_hand(),
+            )
 
     asyncio.run(run())
     print(f"{options.endpoint} is told again, from where it was disabled")
@@ -208,10 +221,11 @@ def endpoints_replay(options: argparse.Namespace) -> int:
                 held.connection,
                 held.endpoint,
                 "replayed",
-                actor=_actor(),
+                actor=operator(),
                 at=now,
                 first_index=first,
                 last_index=last,
+                **by_hand(),
             )
         return number
 
@@ -229,7 +243,9 @@ def endpoints_remove(options: argparse.Namespace) -> int:
                 slot = _slot(held.endpoint, kind)
                 for row in await held.connection.fetch(SQL["secrets_in_use"], *slot):
                     await retire_secret(held.connection, slot, row["version"], now, last_too=True)
-            await remove_endpoint(held.connection, held.endpoint, actor=_actor(), at=now)
+            await remove_endpoint(
+                held.connection, held.endpoint, actor=operator(), at=now, **by_hand()
+            )
 
     asyncio.run(run())
     print(f"{options.endpoint} is gone")
@@ -317,10 +333,6 @@ async def _held(options: argparse.Namespace, *, seals: bool = False) -> AsyncIte
 
 def _slot(endpoint: Endpoint, kind: str) -> Slot:
     return Slot(endpoint.legal_entity_id, endpoint.endpoint_id, kind)
-
-
-def _actor() -> str:
-    return f"operator:{getpass.getuser()}"
 
 
 def _keep(secret: Secret, file: Path | None) -> None:

@@ -13,6 +13,8 @@ from strongroom.config import KEY_FILE, ConfigurationError, Home
 if TYPE_CHECKING:
     import asyncpg
 
+    from strongroom.database import Connection
+    from strongroom.log.noting import Outcome
     from strongroom.vault.kms import Kms
     from strongroom.vault.reencryption import Owners
 
@@ -48,10 +50,11 @@ def add_vault(add, group) -> None:  # type: ignore[no-untyped-def]
 def subjects_destroy(options: argparse.Namespace) -> int:
     """Destroys the key of a subject, after a question unless --yes."""
     from strongroom.clock import SystemClock
-    from strongroom.setup import keys_owner
+    from strongroom.log.noting import note_of_keys
+    from strongroom.setup import keys_owner, payments_owner
     from strongroom.vault.destruction import destroy, journal_of
 
-    home, entity = Home(options.home), _id("ent", options.entity)
+    home = Home(options.home)
     kind = "cus" if options.subject.startswith("cus_") else "sub"
     subject = _id(kind, options.subject)
     if not options.yes:
@@ -59,9 +62,19 @@ def subjects_destroy(options: argparse.Namespace) -> int:
 
     async def run() -> bool:
         at = SystemClock().now()
-        async with keys_owner(home) as connection:
+        async with payments_owner(home) as payments, keys_owner(home) as connection:
+            entity = await _entity_named(payments, options.entity)
             tombstones = await journal_of(connection, home.tombstones(), at)
-            return await destroy(connection, tombstones, entity, subject, at)
+            had_key = await destroy(connection, tombstones, entity, subject, at)
+            await note_of_keys(
+                payments,
+                entity,
+                "data_subject.destroyed",
+                at,
+                data_subject=options.subject,
+                had_key=had_key,
+            )
+        return had_key
 
     had_key = _run(run())
     print(f"destroyed {options.subject}" if had_key else "it had no key; its tombstone is written")
@@ -82,19 +95,20 @@ def replay(options: argparse.Namespace) -> int:
 
 def rotate_entity(options: argparse.Namespace) -> int:
     """Makes a new version of an entity's keys and rewraps its subjects'; goes on where it was."""
-    entity = _id("ent", options.entity)
-    version = _run(_rotate(Home(options.home), entity, waits=not options.no_wait))
+    version = _run(_rotate(Home(options.home), options.entity, waits=not options.no_wait))
     print(f"{options.entity} seals under version {version}; nothing is left under older ones")
     return 0
 
 
-async def _rotate(home: Home, entity: UUID, *, waits: bool) -> int:
+async def _rotate(home: Home, name: str, *, waits: bool) -> int:
     from strongroom.cli.progress import Bar
     from strongroom.vault import rotation
 
-    async with _owner_and_kms(home) as (connection, kms):
+    async with _owners(home) as (payments, connection, kms):
+        entity = await _entity_named(payments, name)
         made = await rotation.begin_rotation(connection, kms, entity)
         version, _ = await rotation.newest_version(connection, entity)
+        await _note(payments, entity, "rotated", version=version, made=made is not None)
         _tell(
             f"version {version} made"
             if made is not None
@@ -142,17 +156,21 @@ async def _rotate_root(home: Home) -> int:
         _tell(f"root key made: {add_root_key(home.secrets / KEY_FILE_NAME)}")
     elif left:
         _tell("going on: some are not under the newest root key")
-    async with _owner_and_kms(home) as (connection, kms):
-        bar = Bar("wrapping keys of legal entities")
-        done = await rotation.rewrap_entities(connection, kms, entities, bar)
+    async with _owners(home) as (payments, connection, kms):
+        total = await rotation.count_entities_left(connection, kms, entities)
+        bar, done = Bar("wrapping keys of legal entities"), 0
+        for entity in entities:
+            versions = await rotation.rewrap_entities(connection, kms, [entity])
+            await _note(payments, entity, "root_rotated", versions=versions)
+            done += versions
+            bar(done, max(total, done))
         bar.end()
     return done
 
 
 def reencrypt(options: argparse.Namespace) -> int:
     """Seals all values under the newest keys; run it again when it was stopped."""
-    entity = None if options.entity is None else _id("ent", options.entity)
-    done, refused = _run(_reencrypt(Home(options.home), entity))
+    done, refused = _run(_reencrypt(Home(options.home), options.entity))
     print(f"values sealed anew: {done}")
     if refused:
         print("\n".join(f"left as it is: {name}" for name in refused), file=sys.stderr)
@@ -163,7 +181,7 @@ def reencrypt(options: argparse.Namespace) -> int:
     return 0
 
 
-async def _reencrypt(home: Home, entity: UUID | None) -> tuple[int, list[str]]:
+async def _reencrypt(home: Home, name: str | None) -> tuple[int, list[str]]:
     from strongroom.cli.progress import Bar
     from strongroom.clock import SystemClock
     from strongroom.setup import SEALED_KINDS, is_finished, legal_entities
@@ -174,28 +192,43 @@ async def _reencrypt(home: Home, entity: UUID | None) -> tuple[int, list[str]]:
             "older versions may still be in use and write in the clear: run `strongroom migrate "
             "--finish` first, and start the API processes anew."
         )
-    entities = await legal_entities(home) if entity is None else [entity]
+    done, refused = 0, list[str]()
     async with _owners(home) as owners:
-        bar = Bar("sealing values anew")
-        done = await reencryption.reencrypt(owners, entities, SEALED_KINDS, SystemClock(), bar)
-        bar.end()
-    return done
+        named = None if name is None else await _entity_named(owners.payments, name)
+        entities = await legal_entities(home) if named is None else [named]
+        for entity in entities:
+            bar = Bar("sealing values anew")
+            values, left = await reencryption.reencrypt(
+                owners, [entity], SEALED_KINDS, SystemClock(), bar
+            )
+            bar.end()
+            await _note(
+                owners.payments,
+                entity,
+                "reencrypted",
+                outcome="failed" if left else "succeeded",
+                values=values,
+                left=len(left),
+            )
+            done, refused = done + values, refused + left
+    return done, refused
 
 
 def retire(options: argparse.Namespace) -> int:
     """Destroys the versions of an entity's keys that nothing is sealed under any more."""
     if not options.yes:
         _ask("Backups of before the last `vault reencrypt` can never be read again after this.")
-    done = _run(_retire(Home(options.home), _id("ent", options.entity)))
+    done = _run(_retire(Home(options.home), options.entity))
     print(f"versions destroyed: {done}")
     return 0
 
 
-async def _retire(home: Home, entity: UUID) -> int:
+async def _retire(home: Home, name: str) -> int:
     from strongroom.setup import SEALED_KINDS
     from strongroom.vault import reencryption, rotation
 
     async with _owners(home) as owners:
+        entity = await _entity_named(owners.payments, name)
         left = await reencryption.left(owners, entity, SEALED_KINDS)
         if left.newest > 1 and left.newest_age < rotation.RETIRE_AFTER:
             hours = (rotation.RETIRE_AFTER - left.newest_age).total_seconds() / 3600
@@ -209,7 +242,9 @@ async def _retire(home: Home, entity: UUID) -> int:
                 "versions: run `strongroom vault rotate` to its end and `strongroom vault "
                 "reencrypt` first."
             )
-        return await rotation.retire(owners.keys, entity, left.newest)
+        done = await rotation.retire(owners.keys, entity, left.newest)
+        await _note(owners.payments, entity, "retired", before=left.newest, versions=done)
+    return done
 
 
 @asynccontextmanager
@@ -232,6 +267,29 @@ async def _owner_and_kms(home: Home) -> "AsyncIterator[tuple[asyncpg.Connection,
             yield connection, kms
     finally:
         await kms.close()
+
+
+async def _entity_named(payments: "Connection", text: str) -> UUID:
+    """The legal entity of this id. Raises ConfigurationError."""
+    from strongroom.cli.named import entity_named  # late, as all that is not needed for --help
+
+    return await entity_named(payments, text)
+
+
+async def _note(
+    payments: "Connection",
+    entity: UUID,
+    what: str,
+    *,
+    outcome: "Outcome" = "succeeded",
+    **details: Any,
+) -> None:
+    """The event of what was done to a legal entity's keys."""
+    from strongroom.clock import SystemClock
+    from strongroom.log.noting import note_of_keys
+
+    kind, now = f"encryption_key.{what}", SystemClock().now()
+    await note_of_keys(payments, entity, kind, now, outcome=outcome, **details)
 
 
 def _run(work: Coroutine[Any, Any, Result]) -> Result:

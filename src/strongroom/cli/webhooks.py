@@ -17,6 +17,7 @@ from strongroom.clock import SystemClock, rfc3339
 from strongroom.config import ConfigurationError, Home
 from strongroom.database import begin
 from strongroom.ids import Prefix, bucket_of, to_text
+from strongroom.log.noting import note
 from strongroom.setup import payments_owner
 from strongroom.webhooks.inbox import NO_BODY, SQL
 from strongroom.webhooks.sweeps import SQL as SWEEPS_SQL
@@ -160,6 +161,9 @@ async def _replay(home: Home, account: UUID, since: datetime, now: datetime, *, 
         begun = await connection.fetchrow(
             SWEEPS_SQL["begin_replay"], entity, account, bucket_of(entity), since, now
         )
+        if begun is not None:
+            kind = "gateway_account.webhooks_replayed"
+            await note(connection, entity, account, kind, now, since=since)
         await connection.execute("COMMIT")
         if begun is None:
             print("a replay of this account is under way; this is how far it is")

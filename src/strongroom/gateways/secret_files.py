@@ -9,6 +9,7 @@ from strongroom.access.api_keys import SQL as ACCESS_SQL
 from strongroom.config import ConfigurationError
 from strongroom.database import Connection, begin
 from strongroom.ids import to_text
+from strongroom.log.noting import note
 from strongroom.migrations import Tell
 from strongroom.vault.entering import set_secret
 from strongroom.vault.keys import Keyring
@@ -59,7 +60,16 @@ async def _move_all_of(
             except (OSError, ConfigurationError) as error:
                 tell(f"{name}: {file} cannot be read, so the vault lacks its secret: {error}")
                 continue
-            await set_secret(connection, keys, slot, secret, at)
+            version = await set_secret(connection, keys, slot, secret, at)
+            await note(
+                connection,
+                entity,
+                slot.owner_id,
+                "gateway_account.secret_set",
+                at,
+                secret=slot.kind,
+                secret_version=version,
+            )
             tell(f"{name}: its secret is in the vault; after --finish, delete {file}")
         await connection.execute("COMMIT")
     finally:

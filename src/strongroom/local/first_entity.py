@@ -15,12 +15,13 @@ from strongroom.access.api_keys import SCOPES, add_key
 from strongroom.access.api_keys import SQL as ACCESS_SQL
 from strongroom.clock import SystemClock, microseconds_since_epoch
 from strongroom.config import ConfigurationError, Home, Settings
-from strongroom.database import SEARCH_PATH, Connection, begin
+from strongroom.database import SEARCH_PATH, Connection, begin, see
 from strongroom.directory import create_entity
 from strongroom.gateways.accounts import SQL as ACCOUNTS_SQL
 from strongroom.gateways.secret_files import move_secret_files
 from strongroom.ids import from_text, new_id, to_text
 from strongroom.local.children import MERCHANT_ACCOUNTS
+from strongroom.log.noting import note
 from strongroom.migrations import migrate
 from strongroom.setup import CONNECT_SECONDS, ensure_entity_keys, initialise, owners_vault
 from strongroom.vault.entering import replace_secret
@@ -73,13 +74,7 @@ async def prepare_dev(
     )
     try:
         now = SystemClock().now()
-        entities = await connection.fetch(ACCESS_SQL["entities"])
-        entity = (
-            entities[0]["legal_entity_id"]
-            if entities
-            else await create_entity(connection, DEV_ENTITY_NAME, now)
-        )
-        await begin(connection, [entity])
+        entity = await _begin_with_entity(connection, now)
         account = await _ensure_stand_in_account(connection, entity, "stripe", stripe_url, now)
         slots = {
             Slot(entity, account, STRIPE_API_KEY): "stripe_key",
@@ -109,6 +104,20 @@ async def prepare_dev(
     )
 
 
+async def _begin_with_entity(connection: Connection, now: datetime) -> UUID:
+    """Begins a transaction for the oldest legal entity, which is made where there is none."""
+    entities = await connection.fetch(ACCESS_SQL["entities"])
+    if entities:
+        oldest: UUID = entities[0]["legal_entity_id"]
+        await begin(connection, [oldest])
+        return oldest
+    await begin(connection, [])
+    entity = await create_entity(connection, DEV_ENTITY_NAME, now)
+    await see(connection, [entity])
+    await note(connection, entity, entity, "legal_entity.created", now)
+    return entity
+
+
 async def _braintree(connection: Connection, entity: UUID, url: str, now: datetime) -> UUID:
     """The account at Braintree's stand-in, with its merchant accounts."""
     # A moment later: accounts are listed by their age, and Stripe's is the first.
@@ -133,6 +142,8 @@ async def _ensure_stand_in_account(
     await connection.execute(
         ACCOUNTS_SQL["add_account"], entity, account, gateway, "stand_in", url, now
     )
+    kind = "gateway_account.added"
+    await note(connection, entity, account, kind, now, gateway=gateway, environment="stand_in")
     return account
 
 
@@ -149,7 +160,17 @@ async def _follow_stand_in(home: Home, files: Mapping[Slot, str]) -> None:
             keys = await keyring.entity(slot.legal_entity_id)
             await begin(connection, [slot.legal_entity_id])
             secret = Secret(home.secret(file).split()[0])
-            await replace_secret(connection, keys, slot, secret, now)
+            version = await replace_secret(connection, keys, slot, secret, now)
+            if version is not None:
+                await note(
+                    connection,
+                    slot.legal_entity_id,
+                    slot.owner_id,
+                    "gateway_account.secret_set",
+                    now,
+                    secret=slot.kind,
+                    secret_version=version,
+                )
             await connection.execute("COMMIT")
         await move_secret_files(connection, keyring, now, tell=lambda _: None)
         await migrate(connection, now, finish=True)
@@ -163,12 +184,15 @@ async def _ensure_dev_key(connection: Connection, home: Home, entity: UUID, now:
         rows = await connection.fetch(ACCESS_SQL["keys_by_id"], [entity], [key_id])
         if rows and rows[0]["revoked_at"] is None:
             return token
-    return await add_key(
+    new = new_id(microseconds_since_epoch(now), entity)
+    token = await add_key(
         connection,
         mode="dev",
         legal_entity_id=entity,
-        api_key_id=new_id(microseconds_since_epoch(now), entity),
+        api_key_id=new,
         name="dev",
         scopes=sorted(SCOPES),
         at=now,
     )
+    await note(connection, entity, new, "api_key.created", now, scopes=sorted(SCOPES))
+    return token

@@ -133,3 +133,16 @@ ORDER BY legal_entity_id, payment_id LIMIT $3;
 -- entries_of: where a subject's events stand in its log
 SELECT index, entry FROM log_entries WHERE legal_entity_id = $1 AND subject_id = $2
 ORDER BY legal_entity_id, subject_id, version;
+
+-- hold_notes: who notes something of a legal entity waits for others who do
+SELECT legal_entity_id FROM directory.legal_entities WHERE legal_entity_id = $1 FOR UPDATE;
+
+-- note: the next event of a subject that has no version in a row of its own; whoever writes it
+-- holds the notes of the legal entity. The log knows versions whose events are archived.
+INSERT INTO events (legal_entity_id, payment_id, version, kind, actor, at, row_digest, payload)
+SELECT $1, $2, 1 + greatest(0,
+    (SELECT max(e.version) FROM events e WHERE e.legal_entity_id = $1 AND e.payment_id = $2),
+    (SELECT max(l.version) FROM log_entries l WHERE l.legal_entity_id = $1 AND l.subject_id = $2
+      AND NOT l.of_customer)),
+  $3, $4, $5, $6, $7
+RETURNING version;

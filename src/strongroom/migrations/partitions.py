@@ -23,7 +23,7 @@ async def extend_events(
     """Makes what is missing from this month to MONTHS_AHEAD on; returns the last partition's name.
 
     Older versions go on serving: nothing that they use is locked but the partition for all that
-    fits in no other, which is empty. Raises MigrationStopped.
+    fits in no other, which holds little. Raises MigrationStopped.
     """
     there = {row["relname"] for row in await connection.fetch(_PARTITIONS)}
     month = at.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)

@@ -38,11 +38,11 @@ def endpoint_of(row: Row) -> Endpoint:
 
 
 async def add_endpoint(
-    connection: Connection, endpoint: Endpoint, first: int | None, actor: str
+    connection: Connection, endpoint: Endpoint, first: int | None, actor: str, **more: Any
 ) -> int:
     """Writes a new one, which reads its log from index `first` on; None: what happens from now on.
 
-    Returns where it begins.
+    Returns where it begins. `more` is what else the event says, here and below.
     """
     size: int = await connection.fetchval(SQL["head"], endpoint.legal_entity_id) or 0
     begin = size if first is None else min(first, size)
@@ -57,7 +57,7 @@ async def add_endpoint(
         endpoint.created_at,
         actor,
         endpoint.row_digest(),
-        _payload(endpoint, first_index=begin),
+        _payload(endpoint, first_index=begin, **more),
     )
     return begin
 
@@ -78,6 +78,7 @@ async def set_state(
     *,
     actor: str,
     at: datetime,
+    **more: Any,
 ) -> Endpoint:
     """Enables or disables one whose row the transaction holds; `why` is kept and shown.
 
@@ -95,7 +96,7 @@ async def set_state(
         actor,
         at,
         after.row_digest(),
-        _payload(after),
+        _payload(after, **more),
     )
     if state == "enabled":
         key = after.legal_entity_id, after.endpoint_id
@@ -124,7 +125,7 @@ async def note(
 
 
 async def remove_endpoint(
-    connection: Connection, endpoint: Endpoint, *, actor: str, at: datetime
+    connection: Connection, endpoint: Endpoint, *, actor: str, at: datetime, **more: Any
 ) -> None:
     """Takes away one whose row the transaction holds, and all that is known of its deliveries."""
     after = replace(endpoint, version=endpoint.version + 1)
@@ -136,7 +137,7 @@ async def remove_endpoint(
         actor,
         at,
         after.row_digest(),
-        _payload(after),
+        _payload(after, **more),
     )
 
 

@@ -42,7 +42,11 @@ LOST: Final = ("dead", "gone")
 """Why a machine disables one; what an operator says is in sentences."""
 NOT_SENT: Final = "not_sent"
 """The outcome of what could not be sent for a reason of ours: the receiver was not asked."""
-ASKED_FOR_BY_NAME: Final = ("alarm", "webhook_endpoint")
+ASKED_FOR_BY_NAME: Final = frozenset(
+    """
+    alarm api_key data_subject encryption_key gateway_account legal_entity log webhook_endpoint
+    """.split()
+)
 """Families of events that are told to those alone that name them: they are about us."""
 KIND: Final = re.compile(r"[a-z][a-z_]*\.(?:\*|[a-z][a-z_]*)")
 KINDS_MAX: Final = 50

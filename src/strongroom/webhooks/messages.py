@@ -22,6 +22,11 @@ PREFIXES: Final[Mapping[str, Prefix]] = {
     "customer": "cus",
     "payment_method": "pm",
     "webhook_endpoint": "whe",
+    "api_key": "key",
+    "gateway_account": "gwa",
+    "legal_entity": "ent",
+    "encryption_key": "ent",
+    "data_subject": "ent",
 }
 """Of what an event of this family is; of others it is a payment: its refunds, disputes, taxes."""
 NAMES: Final = {
