@@ -22,6 +22,7 @@ PREFIXES: Final[Mapping[str, Prefix]] = {
     "customer": "cus",
     "payment_method": "pm",
     "webhook_endpoint": "whe",
+    "log": "ent",
 }
 """Of what an event of this family is; of others it is a payment: its refunds, disputes, taxes."""
 NAMES: Final = {
