@@ -4,7 +4,7 @@ from typing import Final
 
 KEPT_FROM_WORKERS = (
     "api_keys", "texts", "customers", "customer_events", "customer_keys", "checkout_links",
-    "checkout_limits", "checkout_reports", "log_checkpoints",
+    "checkout_limits", "checkout_reports", "log_checkpoints", "log_epochs",
 )  # fmt: skip
 """Tables that a worker has no right to."""
 
@@ -53,6 +53,8 @@ ON_TABLES: Final = {
     ("strongroom_api", "strongroom.log_entries"): "SELECT",
     ("strongroom_api", "strongroom.log_checkpoints"): "SELECT",
     ("strongroom_api", "strongroom.log_heads"): "SELECT",
+    ("strongroom_api", "strongroom.log_epochs"): "SELECT",
+    ("strongroom_signer", "strongroom.log_epochs"): "SELECT",
     ("strongroom_sequencer", "directory.deployment"): "SELECT",
     ("strongroom_sequencer", "directory.log_cursor"): "SELECT UPDATE",
     ("strongroom_sequencer", "strongroom.events"): "SELECT",

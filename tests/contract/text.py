@@ -42,14 +42,15 @@ ENTITY_TABLES: Final = (
     "adopted_customers",
     "account_rests", "consents", "payment_savings",
     "checkout_links", "checkout_limits", "checkout_reports",
-    "client_tokens", "card_looks", "log_entries", "log_heads", "log_checkpoints",
+    "client_tokens", "card_looks", "log_entries", "log_heads", "log_checkpoints", "log_epochs",
     "tax_calculations", "payment_taxes", "tax_transactions", "tax_jobs",
 )  # fmt: skip
 
 POLICIES_OF_THE_LOG: Final = {
     "events.of_sequencer", "customer_events.of_sequencer", "log_entries.of_sequencer",
     "log_heads.of_sequencer", "log_entries.of_signer", "log_heads.of_signer",
-    "log_checkpoints.of_signer", "log_heads.of_worker", "log_checkpoints.of_sequencer",
+    "log_checkpoints.of_signer", "log_heads.of_worker", "log_epochs.of_signer",
+    "log_checkpoints.of_sequencer",
 }  # fmt: skip
 """The two roles of the log see the logs of all legal entities, and nothing else; a worker sees how
 long they are."""

@@ -22,7 +22,7 @@ OF_THE_API_ALONE = (
     "checkout_reports",
 )  # fmt: skip
 OF_BOTH_AND_EMPTY = ("webhook_events",)
-OF_THE_LOG = ("log_entries", "log_heads", "log_checkpoints")
+OF_THE_LOG = ("log_entries", "log_heads", "log_checkpoints", "log_epochs")
 OF_WHAT_COMES_LATER = (
     "alarms", "disputes", "dispute_answers", "payouts", "payout_items", "settlement_looks",
     "sweeps", "webhook_fetches", "payment_methods", "payment_method_tokens",

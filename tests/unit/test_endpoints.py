@@ -180,6 +180,12 @@ def test_the_id_of_a_message_is_its_place_and_its_entry() -> None:
     assert len(message_id(ENTITY, Placed(2**63 - 1, one.entry))) <= 64
 
 
+def test_that_an_epoch_of_the_log_was_opened_is_told_of_the_legal_entity() -> None:
+    one = placed("log.epoch_opened", b'{"epoch":2,"because":"x"}')
+    told = msgspec.json.decode(message_body(ENTITY, one))["data"]
+    assert (told["id"], told["changed"]) == (to_text("ent", one.entry.subject_id), {})
+
+
 def test_what_is_about_us_is_told_to_those_alone_that_ask_for_it() -> None:
     everything, named = endpoint(), endpoint("alarm.*", "webhook_endpoint.disabled")
     for kind in ("alarm.raised", "webhook_endpoint.disabled"):

@@ -12,7 +12,7 @@ from typing import Final
 from strongroom.cli.endpoints import add_endpoints
 from strongroom.cli.log import add_log
 from strongroom.cli.moving import add_moving
-from strongroom.cli.processes import run_api, run_checkout, run_signer, run_worker
+from strongroom.cli.processes import run_api, run_checkout, run_worker
 from strongroom.cli.routes import add_routes
 from strongroom.cli.vault import add_vault
 from strongroom.cli.witness import add_witness
@@ -84,7 +84,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_alarms(add, commands)
     _add_ghosts(add, group)
     _add_load(add, group)
-    add_log(add, commands)
+    add_log(add, commands, group)
     add_witness(add, commands)
     return parser
 
@@ -120,8 +120,7 @@ def _add_processes(add, commands) -> None:  # type: ignore[no-untyped-def]
     checkout.add_argument("--host", default="127.0.0.1")
     checkout.add_argument("--port", type=int, default=CHECKOUT_PORT_DEFAULT)
     worker = add(commands, "worker", "run a worker", run_worker)
-    signer = add(commands, "signer", "sign the logs, with a key of its own", run_signer)
-    for process in (api, checkout, worker, signer):
+    for process in (api, checkout, worker):
         process.add_argument(
             "--metrics-port", type=int, help="serve metrics here, on loopback (default: not at all)"
         )

@@ -15,11 +15,12 @@ from strongroom.cli.verifying import LateBar, read_verifier
 from strongroom.clock import SystemClock
 from strongroom.config import ConfigurationError, Home
 from strongroom.database import connect_pool, reading, statements
-from strongroom.ids import MalformedId, from_any_text, to_text
+from strongroom.ids import MalformedId, from_any_text
 from strongroom.log.comparing import Compared, Comparing
+from strongroom.log.epochs import name_of, newest_epoch
 from strongroom.log.notes import NoteVerifier, to_base64
 from strongroom.log.proofs import make_proof
-from strongroom.log.tiles import PUBLIC_KEY, TileFolder, TilesRefused
+from strongroom.log.tiles import CHECKPOINT, PUBLIC_KEY, TileFolder, TilesRefused
 from strongroom.log.verifying import LogRefused, Verified, verify_folder
 
 SQL = statements("strongroom.log", "log.sql")
@@ -100,7 +101,10 @@ def verify_rows(options: argparse.Namespace) -> int:
 
 
 def _log_of(home: Home, entity: UUID, key: Path | None) -> tuple[TileFolder, NoteVerifier]:
-    path = home.logs / to_text("ent", entity)
+    """The newest epoch that was signed."""
+    logs = home.logs
+    epoch = newest_epoch(logs, entity, lambda folder: (folder / CHECKPOINT).exists())
+    path = logs / name_of(entity, epoch)
     if not (path / PUBLIC_KEY).exists():
         raise ConfigurationError(f"{path} holds no log yet: does the signer run?")
     return TileFolder(path), read_verifier(key or path / PUBLIC_KEY)

@@ -14,7 +14,8 @@ from strongroom.clock import SystemClock
 from strongroom.config import ConfigurationError, Home
 from strongroom.database import connect_pool
 from strongroom.directory import check_mode, check_schema, log_origin
-from strongroom.log.memory import Memory, entities_in
+from strongroom.log.epochs import epochs_in
+from strongroom.log.memory import Memory
 from strongroom.log.notes import NoteKey
 from strongroom.log.signing import Signer
 from strongroom.log.submitting import Submitter
@@ -76,7 +77,7 @@ def key_of(home: Home, origin: str, memory: Memory) -> NoteKey:
     NoteRefused when the file is not usable.
     """
     if not home.has_secret(KEY):
-        if memory.exists() or entities_in(home.logs):
+        if memory.exists() or epochs_in(home.logs):
             raise ConfigurationError(
                 f"{home.secrets / KEY} is missing, and logs were signed before: restore it. A new "
                 "key would sign all of history anew."

@@ -56,8 +56,8 @@ def verify(options: argparse.Namespace) -> int:
     verifier = read_verifier(options.key)
     try:
         if options.proof is None:
-            _verify_log(options.log, verifier, options.older, options.witness)
-        elif options.entry is None:
+            return _verify_log(options.log, verifier, options.older, options.witness)
+        if options.entry is None:
             _verify_file(options.proof, verifier)
         else:
             _verify_entry(options.proof, options.entry, verifier)
@@ -69,7 +69,8 @@ def verify(options: argparse.Namespace) -> int:
 
 def _verify_log(
     folder: Path, verifier: NoteVerifier, older: list[Path], witnesses: list[Path]
-) -> None:
+) -> int:
+    """1 where an older checkpoint has what was lost since."""
     if not folder.is_dir():
         raise ConfigurationError(f"{folder} is no folder.")
     notes = [_content(file, NOTE_BYTES_MAX) for file in older]
@@ -87,6 +88,9 @@ def _verify_log(
         at = rfc3339(EPOCH + timedelta(seconds=one.seconds))
         print(f"witness {one.witness}: {one.size} of {found.size} entries, at {at}")
     print(f"speed   {found.size / seconds:.0f} entries/s")
+    for sentence in found.lost:
+        print(f"strongroom: {sentence}", file=sys.stderr)
+    return 1 if found.lost else 0
 
 
 def _verify_entry(proof: Path, entry: Path, verifier: NoteVerifier) -> None:

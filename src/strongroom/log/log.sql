@@ -1,6 +1,7 @@
 -- claim_cursor: who holds it is the sequencer, until its transaction ends
-SELECT seen::text AS seen, is_begun FROM directory.log_cursor
-FOR UPDATE SKIP LOCKED;
+SELECT seen::text AS seen, is_begun, server,
+  (SELECT system_identifier FROM pg_control_system()) AS server_now
+FROM directory.log_cursor FOR UPDATE SKIP LOCKED;
 
 -- sequence: what a snapshot with xmax $1 and the open transactions $2 did not show gets its place
 -- $4: it is the first time, and events that know no transaction get theirs before all others.
@@ -52,13 +53,22 @@ WITH found AS MATERIALIZED (
 SELECT pg_current_snapshot()::text AS now, (SELECT count(*) FROM numbered) AS entries;
 
 -- move_cursor: what it shows has its place
-UPDATE directory.log_cursor SET seen = $1::text::pg_snapshot, is_begun = true;
+UPDATE directory.log_cursor SET seen = $1::text::pg_snapshot, is_begun = true, server = $2;
 
--- heads: how many entries each log has
-SELECT legal_entity_id, size FROM log_heads;
+-- heads: how many entries each log has, and in which epoch it is
+SELECT legal_entity_id, size, (SELECT coalesce(max(e.epoch), 1) FROM log_epochs e
+  WHERE e.legal_entity_id = h.legal_entity_id) AS epoch
+FROM log_heads h;
+
+-- opening: the entry that opened an epoch
+SELECT l.index, l.entry FROM log_epochs e
+JOIN log_entries l ON l.legal_entity_id = e.legal_entity_id AND l.index = e.opened_at_index
+WHERE e.legal_entity_id = $1 AND e.epoch = $2;
 
 -- cursor: what the sequencer has seen, and what the database shows now
-SELECT seen::text AS seen, is_begun, pg_current_snapshot()::text AS now FROM directory.log_cursor;
+SELECT seen::text AS seen, is_begun, pg_current_snapshot()::text AS now, server,
+  (SELECT system_identifier FROM pg_control_system()) AS server_now
+FROM directory.log_cursor;
 
 -- waiting: since when the oldest event waits for its place, by the order of transactions
 -- $1 and $2 are those that the sequencer did not see, as in sequence; $3: it has not begun. Of each
@@ -100,7 +110,10 @@ SELECT legal_entity_id, note FROM log_checkpoints;
 -- keep_checkpoint: the newest of a log
 INSERT INTO log_checkpoints (legal_entity_id, size, note, signed_at) VALUES ($1, $2, $3, $4)
 ON CONFLICT (legal_entity_id) DO UPDATE SET size = excluded.size, note = excluded.note,
-  signed_at = excluded.signed_at WHERE log_checkpoints.size <= excluded.size;
+  signed_at = excluded.signed_at
+WHERE log_checkpoints.size <= excluded.size OR -- or it is of an epoch before
+  split_part(convert_from(log_checkpoints.note, 'UTF8'), E'\n', 1) <>
+  split_part(convert_from(excluded.note, 'UTF8'), E'\n', 1);
 
 -- events_of: events by subject and version, as the database shows them
 SELECT e.* FROM unnest($2::uuid[], $3::integer[]) AS item (subject_id, version)

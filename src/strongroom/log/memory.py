@@ -1,11 +1,13 @@
 """What a signer remembers of each log, in files of its own: never two roots of one size.
 
 A file says how far was signed: the right edge of the tree, and its last leaf, by which a log is
-known again that was cut and has grown since. What is refused once stays refused.
+known again that was cut and has grown since. What is refused once stays refused: the way out is
+another epoch, with a file of its own, which the operator of this folder has to accept.
 """
 
 import fcntl
 import os
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 from uuid import UUID
@@ -15,21 +17,35 @@ from msgspec import Struct
 
 from strongroom.config import ConfigurationError, replace_file
 from strongroom.errors import InvariantBroken
-from strongroom.ids import MalformedId, from_text, to_text
+from strongroom.log.epochs import epochs_in, name_of
 from strongroom.log.tiles import sync
 from strongroom.log.tree import NO_LEAVES, Frontier
 
 FILE_MODE: Final = 0o600
 FOLDER_MODE: Final = 0o700
 LOCK_FILE: Final = "lock"
+SIGNED: Final = ".json"
+ACCEPTED: Final = ".accepted"
 
 
 class Signed(Struct, frozen=True):
-    """How far a log was signed; `last` is its last leaf's hash, `refused` why it is no more."""
+    """How far an epoch of a log was signed.
+
+    `last` is its last leaf's hash, `refused` why it is signed no more.
+    """
 
     frontier: Frontier = NO_LEAVES
     last: bytes = b""
     refused: str | None = None
+    epoch: int = 1
+
+
+class Accepted(Struct, frozen=True):
+    """That an epoch may begin by the entry of this leaf hash; who says so, and when."""
+
+    leaf: bytes
+    by: str
+    at: datetime
 
 
 NOTHING: Final = Signed()
@@ -61,17 +77,17 @@ class Memory:
         """Lets another process have it."""
         os.close(self._lock)
 
-    def logs(self) -> list[UUID]:
-        """The legal entities of which something was signed."""
-        return entities_in(self.folder, ".json")
+    def logs(self) -> dict[UUID, int]:
+        """The legal entities of which something was signed, and the newest epoch of each."""
+        return dict(epochs_in(self.folder, SIGNED))
 
-    def read(self, legal_entity_id: UUID) -> Signed:
+    def read(self, legal_entity_id: UUID, epoch: int) -> Signed:
         """Raises ConfigurationError where the file cannot be read: nobody may guess it."""
-        file = self._file(legal_entity_id)
+        file = self._file(legal_entity_id, epoch, SIGNED)
         try:
             return msgspec.json.decode(file.read_bytes(), type=Signed)
         except FileNotFoundError:
-            return NOTHING
+            return Signed(epoch=epoch)
         except (OSError, msgspec.MsgspecError):
             raise ConfigurationError(
                 f"{file} cannot be read, and without it nobody knows what was signed: restore it "
@@ -80,21 +96,25 @@ class Memory:
 
     def write(self, legal_entity_id: UUID, signed: Signed) -> None:
         """On disk when it returns. Raises InvariantBroken for less than it remembers."""
-        if signed.frontier.size < self.read(legal_entity_id).frontier.size:
+        if signed.frontier.size < self.read(legal_entity_id, signed.epoch).frontier.size:
             raise InvariantBroken("a signer never forgets what it signed")
-        replace_file(self._file(legal_entity_id), msgspec.json.encode(signed), FILE_MODE)
+        self._put(self._file(legal_entity_id, signed.epoch, SIGNED), signed)
+
+    def accept(self, legal_entity_id: UUID, epoch: int, accepted: Accepted) -> None:
+        """The signer may begin an epoch, by this entry and no other; also while it runs."""
+        self._put(self._file(legal_entity_id, epoch, ACCEPTED), accepted)
+
+    def accepted(self, legal_entity_id: UUID, epoch: int) -> bytes | None:
+        """The leaf hash of the entry by which an epoch may begin; None where none may."""
+        try:
+            content = self._file(legal_entity_id, epoch, ACCEPTED).read_bytes()
+            return msgspec.json.decode(content, type=Accepted).leaf
+        except (FileNotFoundError, msgspec.MsgspecError):
+            return None
+
+    def _put(self, file: Path, content: Struct) -> None:
+        replace_file(file, msgspec.json.encode(content), FILE_MODE)
         sync(self.folder)
 
-    def _file(self, legal_entity_id: UUID) -> Path:
-        return self.folder / f"{to_text('ent', legal_entity_id)}.json"
-
-
-def entities_in(folder: Path, suffix: str = "") -> list[UUID]:
-    """The legal entities that have something in a folder; what bears no id is left alone."""
-    found = []
-    for path in sorted(folder.glob(f"ent_*{suffix}")):
-        try:
-            found.append(from_text("ent", path.name.removesuffix(suffix)))
-        except MalformedId:
-            continue
-    return found
+    def _file(self, legal_entity_id: UUID, epoch: int, suffix: str) -> Path:
+        return self.folder / f"{name_of(legal_entity_id, epoch)}{suffix}"

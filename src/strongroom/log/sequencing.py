@@ -26,6 +26,8 @@ FIRST_SECONDS_MAX: Final = 3600.0
 LOOK_SECONDS_MAX: Final = 60.0
 IDLE_MOVES: Final = timedelta(seconds=5)
 """How often the cursor moves though nothing happened, so that no look has to go far back."""
+WAY_OUT: Final = "what is new cannot be told by them; see `strongroom log new-epoch`"
+"""Of a copy of the data without its transactions."""
 
 log = structlog.get_logger()
 
@@ -66,6 +68,8 @@ class Sequencer:
                 return None
             now = self._clock.now()
             seen, is_first = cursor["seen"], not cursor["is_begun"]
+            if is_elsewhere(cursor):
+                raise InvariantBroken(f"the database was restored into another server: {WAY_OUT}")
             row = await connection.fetchrow(
                 SQL["sequence"],
                 newest_of(seen),
@@ -77,13 +81,19 @@ class Sequencer:
             if row is None:
                 raise InvariantBroken("the sequencer has no answer")
             if newest_of(row["now"]) < newest_of(seen):
-                # A copy of the data without its transactions: what is new cannot be told by them.
-                raise InvariantBroken("the database has fewer transactions than the log has seen")
+                raise InvariantBroken(
+                    f"the database has fewer transactions than the log has seen: {WAY_OUT}"
+                )
             entries: int = row["entries"]
             if entries or is_first or now - self._moved_at >= IDLE_MOVES:
-                await connection.execute(SQL["move_cursor"], row["now"])
+                await connection.execute(SQL["move_cursor"], row["now"], cursor["server_now"])
                 self._moved_at = now
         return entries
+
+
+def is_elsewhere(cursor: asyncpg.Record) -> bool:
+    """Whether what the cursor has seen are transactions of another server."""
+    return cursor["server"] not in (None, cursor["server_now"])
 
 
 def newest_of(snapshot: str) -> int:

@@ -9,6 +9,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from shutil import rmtree
 from typing import Final
 from uuid import UUID
 
@@ -16,32 +17,49 @@ import asyncpg
 import msgspec
 import structlog
 
-from strongroom.clock import Clock
+from strongroom.clock import Clock, monotonic_seconds
 from strongroom.config import ConfigurationError, replace_file
 from strongroom.database import SERIALIZATION_FAILURES, UNREACHABLE, statements
 from strongroom.errors import described
 from strongroom.ids import to_text
 from strongroom.log.entries import written_at
-from strongroom.log.memory import NOTHING, Memory, Signed, entities_in
-from strongroom.log.notes import Checkpoint, NoteKey, NoteRefused, open_note, sign_note
+from strongroom.log.epochs import epochs_in, name_of, opened_by, origin_of, split_origin
+from strongroom.log.memory import NOTHING, Memory, Signed
+from strongroom.log.notes import (
+    Checkpoint,
+    NoteKey,
+    NoteRefused,
+    note_parts,
+    open_note,
+    sign_note,
+)
 from strongroom.log.tiles import CHECKPOINT, PUBLIC_KEY, TileFolder
-from strongroom.log.tree import Frontier, leaf_hash
+from strongroom.log.tree import consistency_proof, leaf_hash, verify_consistency
 from strongroom.telemetry.port import NO_TELEMETRY, NoTelemetry
 
 SQL: Final = statements("strongroom.log", "log.sql")
 PAUSE_SECONDS: Final = 0.2
 FAILED_WAIT_SECONDS: Final = 1.0
+TOLD_SECONDS: Final = 60.0
+"""Between two lines that say the same of one log."""
 ENTRIES_MAX: Final = 20_000
 """Of one log that are read at once."""
 PUBLIC_MODE: Final = 0o644
-REWRITTEN: Final = ("shorter_than_signed", "last_entry_differs", "gap")
+REWRITTEN: Final = ("shorter_than_signed", "last_entry_differs", "gap", "epoch_before")
 """Why a log is signed no more."""
 
 log = structlog.get_logger()
 
 
 class LogRewritten(Exception):
-    """The database shows less than was signed, or a gap: nothing of this log is signed any more."""
+    """The database shows less than was signed, or a gap.
+
+    Nothing of this epoch of the log is signed any more.
+    """
+
+
+class EpochWaits(Exception):
+    """The database has an epoch that this signer does not begin; the message is a word."""
 
 
 class Signer:
@@ -62,14 +80,16 @@ class Signer:
         self._known: dict[UUID, Signed] = {}
         self._unkept: dict[UUID, bytes] = {}
         """Notes of checkpoints that the database may not have yet."""
+        self._tell_at: dict[tuple[UUID, str, str], float] = {}
+        self._differing: set[bytes] = set()
 
-    def origin(self, legal_entity_id: UUID) -> str:
-        """The name of one log: that of the deployment, and the legal entity."""
-        return f"{self._key.name}/{to_text('ent', legal_entity_id)}"
+    def origin(self, legal_entity_id: UUID, epoch: int = 1) -> str:
+        """The name of one epoch of one log, in that of the deployment."""
+        return origin_of(self._key.name, legal_entity_id, epoch)
 
-    def folder(self, legal_entity_id: UUID) -> Path:
+    def folder(self, legal_entity_id: UUID, epoch: int = 1) -> Path:
         """Where its tiles and its checkpoint lie."""
-        return self._logs / to_text("ent", legal_entity_id)
+        return self._logs / name_of(legal_entity_id, epoch)
 
     def stopped(self) -> Mapping[str, int]:
         """How many logs are signed no more, by what was found."""
@@ -82,34 +102,35 @@ class Signer:
         Raises ConfigurationError where that is not known, or less than what stands in the log's
         folder or in the database under this key: then the memory is an older one.
         """
-        for legal_entity_id in self._memory.logs():
-            self._known[legal_entity_id] = self._memory.read(legal_entity_id)
+        for legal_entity_id, epoch in self._memory.logs().items():
+            self._known[legal_entity_id] = self._memory.read(legal_entity_id, epoch)
         async with self._pool.acquire() as connection:
             notes = [
                 (row["legal_entity_id"], row["note"])
                 for row in await connection.fetch(SQL["notes"])
             ]
-        for legal_entity_id in entities_in(self._logs):
-            files = sorted(self.folder(legal_entity_id).glob(f"{CHECKPOINT}*"))
+        for legal_entity_id, epoch in epochs_in(self._logs):
+            files = sorted(self.folder(legal_entity_id, epoch).glob(f"{CHECKPOINT}*"))
             notes.extend((legal_entity_id, file.read_bytes()) for file in files)
         for legal_entity_id, note in notes:
             self._check_remembered(legal_entity_id, note)
         for legal_entity_id, signed in self._known.items():
-            self._unkept[legal_entity_id] = self._publish(legal_entity_id, signed.frontier)
+            self._unkept[legal_entity_id] = self._publish(legal_entity_id, signed)
 
     def _check_remembered(self, legal_entity_id: UUID, note: bytes) -> None:
-        verifier = self._key.named(self.origin(legal_entity_id)).verifier
         try:
+            epoch = split_origin(Checkpoint.read(note_parts(note)[0]).origin)[1]
+            verifier = self._key.named(self.origin(legal_entity_id, epoch)).verifier
             seen = Checkpoint.read(open_note(note, verifier))
         except NoteRefused:
             return  # not signed by this key
-        frontier = self._known.get(legal_entity_id, NOTHING).frontier
+        frontier = self._memory.read(legal_entity_id, epoch).frontier
         if seen.size > frontier.size or (
             seen.size == frontier.size != 0 and seen.root != frontier.root()
         ):
             raise ConfigurationError(
-                f"a checkpoint of {self.folder(legal_entity_id)} is of {seen.size} entries, which "
-                "this signer does not remember: restore its memory from a backup that does."
+                f"a checkpoint of {self.folder(legal_entity_id, epoch)} is of {seen.size} entries, "
+                "which this signer does not remember: restore its memory from a backup that does."
             )
 
     async def run(self) -> None:
@@ -130,37 +151,113 @@ class Signer:
         """Signs what has grown; returns how many entries were new."""
         async with self._pool.acquire() as connection:
             rows = await connection.fetch(SQL["heads"])
-        heads: dict[UUID, int] = {row["legal_entity_id"]: row["size"] for row in rows}
+        heads = {row["legal_entity_id"]: (row["size"], row["epoch"]) for row in rows}
         new, faults = 0, []
         for legal_entity_id in {**self._known, **heads}:
-            size = heads.get(legal_entity_id, 0)
-            signed = self._known.get(legal_entity_id, NOTHING)
-            if signed.refused is not None or size == signed.frontier.size:
-                continue
+            size, epoch = heads.get(legal_entity_id, (0, 1))
             try:
-                await self._extend(legal_entity_id, size)
-            except LogRewritten as found:
-                refused = msgspec.structs.replace(signed, refused=str(found))
-                self._memory.write(legal_entity_id, refused)
-                self._known[legal_entity_id] = refused
-                log.error("log_rewritten", reason=str(found), ids=[to_text("ent", legal_entity_id)])
-                continue
+                new += await self._sign(legal_entity_id, size, epoch)
+            except EpochWaits as why:
+                self._tell("log_epoch_waits", legal_entity_id, str(why))
             except Exception as fault:  # noqa: BLE001 - the other logs are still to be signed
                 faults.append(fault)
-                continue
-            new += size - signed.frontier.size
         await self._keep_checkpoints()
         if faults:
             raise faults[0]
         return new
 
-    async def _extend(self, legal_entity_id: UUID, size: int) -> None:
+    async def _sign(self, legal_entity_id: UUID, size: int, epoch: int) -> int:
+        """How many entries were new. Raises EpochWaits."""
         known = self._known.get(legal_entity_id, NOTHING)
+        if epoch > known.epoch:
+            try:
+                begun = await self._begun(legal_entity_id, epoch, known)
+                return await self._extend(legal_entity_id, size, begun, epoch)
+            except LogRewritten as found:
+                raise EpochWaits(str(found)) from None
+        if known.refused is None:
+            try:
+                return await self._extend(legal_entity_id, size, known, epoch)
+            except LogRewritten as found:
+                known = msgspec.structs.replace(known, refused=str(found))
+                self._memory.write(legal_entity_id, known)
+                self._known[legal_entity_id] = known
+        self._tell("log_rewritten", legal_entity_id, str(known.refused))
+        return 0
+
+    def _tell(self, event: str, legal_entity_id: UUID, reason: str) -> None:
+        """At once when it is new, then at most once a minute as long as it stays so."""
+        now = monotonic_seconds()
+        if now < self._tell_at.get((legal_entity_id, event, reason), now):
+            return
+        self._tell_at[legal_entity_id, event, reason] = now + TOLD_SECONDS
+        ids = [to_text("ent", legal_entity_id)]
+        if event == "log_rewritten":
+            log.error("log_rewritten", reason=reason, ids=ids)
+        else:
+            log.error("log_epoch_waits", reason=reason, ids=ids)
+
+    async def _begun(self, legal_entity_id: UUID, epoch: int, known: Signed) -> Signed:
+        """The beginning of an epoch that both sides want, with nothing signed. Raises EpochWaits.
+
+        Its entry has to say what this signer remembers of the one before, and the entries that are
+        kept have to be those that were signed: an edit of them is no restore.
+        """
+        async with self._pool.acquire() as connection:
+            row = await connection.fetchrow(SQL["opening"], legal_entity_id, epoch)
+        opened = None if row is None else opened_by(row["entry"])
+        if row is None or opened is None or opened.epoch != epoch:
+            raise EpochWaits("no_entry")
+        leaf = leaf_hash(row["entry"])
+        if self._memory.accepted(legal_entity_id, epoch) != leaf:
+            raise EpochWaits("not_accepted")
+        origin = self.origin(legal_entity_id, known.epoch)
+        if not opened.follows(origin, known.frontier, row["index"]):
+            raise EpochWaits("another_checkpoint")
+        if leaf in self._differing:
+            raise EpochWaits("kept_differs")
+        folder = TileFolder(self.folder(legal_entity_id, epoch))
+        if folder.checkpoint() is None:  # written before a kill, and never signed
+            await asyncio.to_thread(rmtree, folder.path, ignore_errors=True)
+        size, before = known.frontier.size, TileFolder(self.folder(legal_entity_id, known.epoch))
+        proof = consistency_proof(opened.kept, size, before.hash_of(size))
+        kept, _ = await self._grown(legal_entity_id, Signed(epoch=epoch), opened.kept)
+        whole, _ = await self._grown(legal_entity_id, kept, opened.size + 1)
+        ends = (size, known.frontier.root(), proof)
+        if whole.last != leaf or not verify_consistency(opened.kept, kept.frontier.root(), *ends):
+            self._differing.add(leaf)
+            raise EpochWaits("kept_differs")
+        return whole
+
+    async def _extend(self, legal_entity_id: UUID, size: int, known: Signed, epoch: int) -> int:
+        """Signs up to a size, and says how many entries were new; `known` may not be signed yet."""
+        before = self._known.get(legal_entity_id, NOTHING)
+        if epoch < known.epoch:
+            raise LogRewritten("epoch_before")
+        if size < known.frontier.size:
+            raise LogRewritten("shorter_than_signed")
+        if (size, known.epoch) == (before.frontier.size, before.epoch):
+            return 0
+        signed, oldest = await self._grown(legal_entity_id, known, size)
+        # What is signed must be remembered first: never two roots of one size.
+        self._memory.write(legal_entity_id, signed)
+        self._unkept[legal_entity_id] = self._publish(legal_entity_id, signed)
+        self._known[legal_entity_id] = signed
+        at = written_at(oldest) if oldest else None
+        if at is not None:
+            self._telemetry.log_protected("signed", "", (self._clock.now() - at).total_seconds())
+        return size - (before.frontier.size if before.epoch == signed.epoch else 0)
+
+    async def _grown(
+        self, legal_entity_id: UUID, known: Signed, size: int
+    ) -> tuple[Signed, bytes | None]:
+        """With all entries up to a size in its tree and its folder, and the first that is new.
+
+        Raises LogRewritten.
+        """
         frontier, last = known.frontier, known.last
         oldest: bytes | None = None
-        if size < frontier.size:
-            raise LogRewritten("shorter_than_signed")
-        tiles = TileFolder(self.folder(legal_entity_id))
+        tiles = TileFolder(self.folder(legal_entity_id, known.epoch))
         while frontier.size < size:
             # The last one that was signed is read again: a log that was cut and has grown since
             # would go on behind entries that nobody signed.
@@ -173,14 +270,7 @@ class Signer:
             hashes = [leaf_hash(entry) for entry in entries]
             tiles.append(frontier.size, entries)
             frontier, last = frontier.extended(hashes), hashes[-1]
-        # What is signed must be remembered first: never two roots of one size.
-        signed = Signed(frontier, last)
-        self._memory.write(legal_entity_id, signed)
-        self._unkept[legal_entity_id] = self._publish(legal_entity_id, frontier)
-        self._known[legal_entity_id] = signed
-        at = written_at(oldest) if oldest else None
-        if at is not None:
-            self._telemetry.log_protected("signed", "", (self._clock.now() - at).total_seconds())
+        return Signed(frontier, last, epoch=known.epoch), oldest
 
     async def _keep_checkpoints(self) -> None:
         """Tells the database what was signed; what it did not hear is told again."""
@@ -201,8 +291,10 @@ class Signer:
             raise LogRewritten("gap")
         return [row["entry"] for row in rows]
 
-    def _publish(self, legal_entity_id: UUID, frontier: Frontier) -> bytes:
-        origin, folder = self.origin(legal_entity_id), self.folder(legal_entity_id)
+    def _publish(self, legal_entity_id: UUID, signed: Signed) -> bytes:
+        frontier = signed.frontier
+        origin = self.origin(legal_entity_id, signed.epoch)
+        folder = self.folder(legal_entity_id, signed.epoch)
         key = self._key.named(origin)
         note = sign_note(Checkpoint(origin, frontier.size, frontier.root()).text(), key)
         folder.mkdir(parents=True, exist_ok=True)

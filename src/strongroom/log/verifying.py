@@ -13,6 +13,8 @@ from typing import Final
 
 from msgspec import Struct
 
+from strongroom.log.entries import FORMAT
+from strongroom.log.epochs import OPENED, Opened, lost_by, opened_by, split_origin
 from strongroom.log.notes import (
     NOTE_BYTES_MAX,
     SIZE,
@@ -20,6 +22,7 @@ from strongroom.log.notes import (
     NoteRefused,
     NoteVerifier,
     from_base64,
+    note_parts,
     open_note,
     to_base64,
 )
@@ -52,6 +55,8 @@ HEADER_BYTES_MAX: Final = EXTRA_BYTES_MAX * 4 // 3 + PROOF_HASHES_MAX * 45 + 128
 PROOF_BYTES_MAX: Final = HEADER_BYTES_MAX + NOTE_BYTES_MAX
 OLDER_MAX: Final = 10_000
 TILES_PER_PROGRESS: Final = 64
+OPENS: Final = f"{FORMAT} {OPENED} ".encode()
+"""How an entry begins that opens an epoch."""
 
 Progress = Callable[[int, int], None]
 """Hears how many entries of how many are checked."""
@@ -62,11 +67,15 @@ class LogRefused(Exception):
 
 
 class Verified(Struct, frozen=True):
-    """A log that holds: whose it is, how many entries it has, and their root."""
+    """A log that holds: whose it is, how many entries it has, and their root.
+
+    `lost` has a sentence for each older checkpoint of an epoch before whose entries it lost.
+    """
 
     origin: str
     size: int
     root: bytes
+    lost: tuple[str, ...] = ()
 
 
 def verify_folder(
@@ -78,6 +87,7 @@ def verify_folder(
 ) -> Verified:
     """Checks all that a folder says, and that it begins as each `older` note said it did.
 
+    An older one may be of an epoch before: what was lost since is told, where the log itself does.
     Files of entries after those of the checkpoint are not looked at. Raises LogRefused.
     """
     if len(older) > OLDER_MAX:
@@ -85,17 +95,18 @@ def verify_folder(
     note = _read_checkpoint(folder)
     now = _opened(note, verifier, "The checkpoint")
     before = [
-        _opened(note, verifier, f"Older checkpoint {number}")
+        _opened(note, _signer_of(note, verifier), f"Older checkpoint {number}")
         for number, note in enumerate(older, 1)
     ]
     for seen in before:
-        if seen.size > now.size:
+        if seen.size > now.size and seen.origin == now.origin:
             raise LogRefused(
                 f"The tail is cut: an older checkpoint has {seen.size} entries, the log has "
                 f"{now.size} now."
             )
+    reading = _Reading(folder, now, before)
     try:
-        root = _Reading(folder, now, before).root(progress)
+        root = reading.root(progress)
     except TilesRefused as problem:
         raise LogRefused(f"The file {problem}.") from None
     if root != now.root:
@@ -104,7 +115,7 @@ def verify_folder(
             "that the checkpoint was signed for: entries were changed, or the checkpoint is of "
             "other ones."
         )
-    return Verified(now.origin, now.size, root)
+    return Verified(now.origin, now.size, root, tuple(map(reading.why_lost, reading.lost)))
 
 
 class _Reading:
@@ -116,6 +127,9 @@ class _Reading:
         self._older: Final = sorted(older, key=lambda seen: seen.size, reverse=True)
         self._full = NO_LEAVES  # over the roots of full tiles of leaves
         self._rows: list[list[bytes]] = []  # of each level above, what no full tile has yet
+        self._openings: list[tuple[int, Opened]] = []
+        self.lost: list[Checkpoint] = []
+        """Of epochs before, what the log does not begin with."""
 
     def root(self, progress: Progress | None) -> bytes:
         """The root over all entries. Raises LogRefused, TilesRefused."""
@@ -133,6 +147,7 @@ class _Reading:
         for level, row in enumerate(self._rows, 1):
             if row:
                 self._compare(level, size >> TILE_LEVELS * (level + 1), row)
+        self.lost.extend(self._older)
         if progress is not None:
             progress(size, size)
         return self._frontier(leaves).root()
@@ -155,6 +170,9 @@ class _Reading:
         if len(leaves) != bundle.width:
             raise LogRefused(_miscounted(bundle, number, leaves, tile))
         del leaves[width:]
+        for at, entry in enumerate(bundle.entries[:width]):
+            if entry.startswith(OPENS) and (opened := opened_by(entry)) is not None:
+                self._openings.append((number * TILE_WIDTH + at, opened))
         if b"".join(leaves) != tile:
             raise LogRefused(self._differs(number, leaves, hashes_in(tile)))
         return leaves
@@ -192,11 +210,30 @@ class _Reading:
         """Whether the log begins as older checkpoints said that end among these leaves."""
         while self._older and self._older[-1].size - start <= len(leaves):
             seen = self._older.pop()
-            if self._frontier(leaves[: seen.size - start]).root() != seen.root:
+            if self._frontier(leaves[: seen.size - start]).root() == seen.root:
+                continue
+            if seen.origin != self._now.origin:
+                self.lost.append(seen)
+            else:
                 raise LogRefused(
                     f"The log does not begin as an older checkpoint of {seen.size} entries says: "
                     "among those entries something was rewritten since."
                 )
+
+    def why_lost(self, seen: Checkpoint) -> str:
+        """What the log itself says of entries that are not in it. Raises LogRefused."""
+        for index, opened in self._openings:
+            if lost_by(seen, opened):
+                because = opened.because.encode("unicode_escape").decode()
+                return (
+                    f"An older checkpoint of {seen.size} entries is of an epoch that ended at "
+                    f"{opened.signed_size}: by entry {index}, those from {opened.kept} on were "
+                    f"lost in a restore ({because})."
+                )
+        raise LogRefused(
+            f"The log does not begin as a checkpoint of {seen.size} entries of an epoch before "
+            "says, and no entry of it says why: it was rewritten."
+        )
 
     def _missing(self, number: int, problem: str) -> str:
         size, start = self._now.size, number * TILE_WIDTH
@@ -301,6 +338,18 @@ def _header(header: bytes) -> tuple[int, list[bytes]]:
     if word != "index" or not SIZE.fullmatch(index):
         raise LogRefused("The proof names no index.")
     return int(index), hashes
+
+
+def _signer_of(note: bytes, verifier: NoteVerifier) -> NoteVerifier:
+    """Who signed a note that may be of an epoch before: the same key, in the name of then."""
+    first, epoch = split_origin(verifier.name)
+    try:
+        origin = note_parts(note)[0].decode().partition("\n")[0]
+    except NoteRefused:
+        return verifier
+    if split_origin(origin) < (first, epoch) and split_origin(origin)[0] == first:
+        return NoteVerifier(origin, verifier.public)
+    return verifier
 
 
 def _read_checkpoint(folder: TileFolder) -> bytes:

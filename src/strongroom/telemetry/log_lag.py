@@ -18,7 +18,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 
 from strongroom.clock import Clock
 from strongroom.database import Connection, connect_pool, reading, see
-from strongroom.log.sequencing import SQL, newest_of, open_in
+from strongroom.log.sequencing import SQL, is_elsewhere, newest_of, open_in
 from strongroom.telemetry.readings import Readings
 
 READ_SECONDS: Final = 5.0
@@ -87,7 +87,11 @@ class LogLag(Readings):
 
     async def _read_unsequenced(self, connection: Connection) -> float | None:
         cursor = await connection.fetchrow(SQL["cursor"])
-        if cursor is None or newest_of(cursor["now"]) < newest_of(cursor["seen"]):
+        if (
+            cursor is None
+            or is_elsewhere(cursor)
+            or newest_of(cursor["now"]) < newest_of(cursor["seen"])
+        ):
             return None  # a copy without its transactions: the sequencer says so, and stops
         seen = cursor["seen"]
         row = await connection.fetchrow(

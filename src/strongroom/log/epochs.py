@@ -1,0 +1,114 @@
+"""Epochs of a log: what is signed after a restore that lost what was signed before.
+
+    example.com/payments/ent_01k…        the first one, in the folder ent_01k…
+    example.com/payments/ent_01k…/2      the next, in ent_01k….2
+
+Each is a log of its own to whoever checks it, so that no key ever signs two histories under one
+name. A new one begins with entries of the one before, and then has the entry that opened it.
+"""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+from uuid import UUID
+
+import msgspec
+from msgspec import Struct
+
+from strongroom.ids import MalformedId, from_text, to_text
+from strongroom.log.entries import Entry, EntryMalformed
+from strongroom.log.notes import Checkpoint, to_base64
+from strongroom.log.tree import Frontier
+
+OPENED: Final = "log.epoch_opened"
+"""The kind of the event; its subject is the legal entity."""
+EPOCHS_MAX: Final = 999_999
+_ORIGIN: Final = re.compile(r"(?s)(.*/ent_[0-9a-z]{26})(?:/([1-9][0-9]{0,5}))?")
+_FILE: Final = re.compile(r"(ent_[0-9a-z]{26})(?:\.([1-9][0-9]{0,5}))?")
+
+
+class Opened(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the entry says: `signed_…` of the last checkpoint of the epoch before.
+
+    `kept` of its entries are the first ones of this epoch; `size` is how many the database had.
+    """
+
+    epoch: int
+    because: str
+    previous_origin: str
+    signed_size: int
+    signed_root: str
+    kept: int
+    size: int
+
+    def payload(self) -> bytes:
+        """The bytes of the event."""
+        return msgspec.json.encode(self)
+
+    def follows(self, origin: str, signed: Frontier, index: int) -> bool:
+        """Whether it goes on from what was signed under this origin, as entry `index`."""
+        before = (self.previous_origin, self.signed_size, self.signed_root)
+        return (
+            before == (origin, signed.size, to_base64(signed.root()))
+            and self.epoch == split_origin(origin)[1] + 1
+            and 0 <= self.kept <= min(self.size, self.signed_size)
+            and index == self.size
+        )
+
+
+def opened_by(content: bytes) -> Opened | None:
+    """What an entry says that opens an epoch; None for another one."""
+    try:
+        entry = Entry.read(content)
+        if entry.kind != OPENED:
+            return None
+        return msgspec.json.decode(entry.payload, type=Opened)
+    except (EntryMalformed, msgspec.MsgspecError):
+        return None
+
+
+def origin_of(log_origin: str, legal_entity_id: UUID, epoch: int) -> str:
+    """The name of one epoch of one log of a deployment."""
+    first = f"{log_origin}/{to_text('ent', legal_entity_id)}"
+    return first if epoch == 1 else f"{first}/{epoch}"
+
+
+def split_origin(origin: str) -> tuple[str, int]:
+    """The name of the first epoch, and the number of this one; what is no such name is a first."""
+    found = _ORIGIN.fullmatch(origin)
+    if found is None or found[2] == "1":
+        return origin, 1
+    return found[1], int(found[2] or 1)
+
+
+def name_of(legal_entity_id: UUID, epoch: int) -> str:
+    """What the folder of an epoch is called, and without its suffix a file of its memory."""
+    name = to_text("ent", legal_entity_id)
+    return name if epoch == 1 else f"{name}.{epoch}"
+
+
+def epochs_in(folder: Path, suffix: str = "") -> list[tuple[UUID, int]]:
+    """The epochs that have something in a folder, in order; what bears no such name is left."""
+    found = []
+    for path in folder.glob(f"ent_*{suffix}"):
+        name = _FILE.fullmatch(path.name.removesuffix(suffix))
+        if name is None or name[2] == "1":
+            continue
+        try:
+            found.append((from_text("ent", name[1]), int(name[2] or 1)))
+        except MalformedId:
+            continue
+    return sorted(found)
+
+
+def newest_epoch(logs: Path, legal_entity_id: UUID, holds: Callable[[Path], bool]) -> int:
+    """The newest epoch of which the folder `holds` something; 1 where there is none."""
+    of_entity = [epoch for entity, epoch in epochs_in(logs) if entity == legal_entity_id]
+    there = [epoch for epoch in of_entity if holds(logs / name_of(legal_entity_id, epoch))]
+    return max(there, default=1)
+
+
+def lost_by(seen: Checkpoint, opened: Opened) -> bool:
+    """Whether this entry says that some of what an older epoch's checkpoint has was lost."""
+    return opened.epoch > split_origin(seen.origin)[1] and opened.kept < seen.size
