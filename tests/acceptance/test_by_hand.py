@@ -28,7 +28,8 @@ entities create, gateway-accounts add, gateway-accounts pay-to, gateway-accounts
 gateway-accounts publish, keys create, keys revoke, secrets set, secrets rotate, secrets retire,
 ghosts ignore, ghosts watch, webhooks replay, alarms clear, vault rotate, vault reencrypt,
 vault retire, vault rotate-root, vault subjects destroy, endpoints add, endpoints rotate,
-endpoints retire, endpoints disable, endpoints enable, endpoints replay, endpoints remove, up
+endpoints retire, endpoints disable, endpoints enable, endpoints replay, endpoints remove, log new-epoch,
+up
 """
 """Commands that change something of a legal entity: each leaves an event."""
 READS = """
@@ -36,7 +37,9 @@ entities list, gateway-accounts currencies, keys list, secrets list, payments sh
 explain, webhooks parked, webhooks arrived, alarms, ghosts list, endpoints list,
 endpoints deliveries, routes check, routes test, export references, prove, verify, witness key
 """
-DEPLOYMENT = "init, migrate, api, checkout, worker, signer, witness, vault replay, bench load"
+DEPLOYMENT = """
+init, migrate, api, checkout, worker, signer, signer accept-epoch, witness, vault replay, bench load
+"""
 """Processes, and what is done to a whole deployment."""
 BY_THE_API = "payment-methods adopt"
 
@@ -211,7 +214,7 @@ async def test_endpoints(clerk: Clerk, tmp_path: Path) -> None:
             kind + what, endpoint, "endpoints", words[0], endpoint, *words[1:], **details
         )
 
-    await does("disabled", "disable", "--because", "a test", status_reason="a test")
+    await does("disabled", "disable", "--because", "a test", status_reason="operator")
     await does("enabled", "enable")
     await does("secret_rotated", "rotate", "--secret-file", str(file), secret_version=2)
     clerk.secrets.append(file.read_text().strip())
