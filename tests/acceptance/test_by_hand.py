@@ -28,8 +28,8 @@ entities create, gateway-accounts add, gateway-accounts pay-to, gateway-accounts
 gateway-accounts publish, keys create, keys revoke, secrets set, secrets rotate, secrets retire,
 ghosts ignore, ghosts watch, webhooks replay, alarms clear, vault rotate, vault reencrypt,
 vault retire, vault rotate-root, vault subjects destroy, endpoints add, endpoints rotate,
-endpoints retire, endpoints disable, endpoints enable, endpoints replay, endpoints remove, log new-epoch,
-up
+endpoints retire, endpoints disable, endpoints enable, endpoints replay, endpoints remove,
+log new-epoch, up
 """
 """Commands that change something of a legal entity: each leaves an event."""
 READS = """
