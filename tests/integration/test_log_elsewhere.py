@@ -16,6 +16,7 @@ from strongroom.database import begin
 from strongroom.errors import InvariantBroken
 from strongroom.local import binaries
 from strongroom.log.epochs import OPENED
+from strongroom.log.noting import note
 from strongroom.log.sequencing import Sequencer
 from strongroom.migrations import create_group_roles
 from strongroom.setup import initialise
@@ -181,6 +182,23 @@ async def test_events_that_are_written_meanwhile_get_one_place(log: Restorable) 
     assert set(placed.values()) == {1}
     assert len(placed) == 51 + 2 * len(subjects)
     assert await log.signer.step() == 0
+
+
+async def test_what_was_noted_of_the_entity_meanwhile_comes_before(log: Restorable) -> None:
+    """The entry that opens an epoch is a version of the legal entity, as its other events are."""
+    await log.lose()
+    async with log.pools["owner"].acquire() as connection:
+        for _ in range(2):
+            await begin(connection, [log.entity])
+            await note(connection, log.entity, log.entity, "legal_entity.tested", NOW)
+            await connection.execute("COMMIT")
+    assert (await log.open(), await log.accept(), await log.go_on()) == (0, 0, 9)
+    own = [one for one in await log.entries() if one.subject_id == log.entity]
+    assert [one.version for one in own] == [1, 2, 3]
+    assert own[-1].kind == OPENED
+    assert b'"outcome":"succeeded"' in own[-1].payload
+    await log.add(1)
+    assert await log.go_on() == 1
 
 
 async def test_a_sequencer_waits_for_the_command(log: Restorable) -> None:

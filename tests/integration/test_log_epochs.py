@@ -207,7 +207,7 @@ async def test_without_what_was_signed_nothing_is_said_to_be_whole(
     await log.lose()
     before = await log.entries()
     (log.folder / "empty").mkdir()
-    for folder, why in (("nowhere", "is not here"), ("empty", f"no checkpoint of {log.name}")):
+    for folder, why in (("nowhere", "is not here"), ("empty", "no checkpoint of ent_")):
         assert await log.open("--logs", str(log.folder / folder)) == 1
         assert why in capsys.readouterr().err
     assert await log.entries() == before

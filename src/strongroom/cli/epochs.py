@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import getpass
 import sys
 from pathlib import Path
 from typing import Final
@@ -22,6 +21,7 @@ from strongroom.log.entries import Entry
 from strongroom.log.epochs import EPOCHS_MAX, Opened, name_of, opened_by, origin_of
 from strongroom.log.memory import Accepted, Memory
 from strongroom.log.notes import NoteRefused
+from strongroom.log.noting import operator
 from strongroom.log.opening import Because, Done, resume
 from strongroom.log.tiles import TilesRefused
 from strongroom.log.tree import leaf_hash
@@ -37,7 +37,7 @@ def new_epoch(options: argparse.Namespace) -> int:
     home, because = Home(options.home), options.because.strip()
     if not 0 < len(because) <= BECAUSE_CHARACTERS_MAX or "\x00" in because:
         raise ConfigurationError(f"say why, in 1 to {BECAUSE_CHARACTERS_MAX} characters.")
-    why = Because(f"operator:{getpass.getuser()}", because, SystemClock().now())
+    why = Because(operator(), because, SystemClock().now())
     logs: Path = options.logs or home.logs
     if not logs.is_dir():
         raise ConfigurationError(f"{logs} is not here: say --logs, what the signer wrote.")
@@ -94,7 +94,7 @@ def accept_epoch(options: argparse.Namespace) -> int:
     print(f"kept     {opened.kept} of them, {_lost(opened)}")
     if not options.yes:
         _ask("The signer signs what the database has now, under another name.")
-    by = f"operator:{getpass.getuser()}"
+    by = operator()
     memory.accept(entity, epoch, Accepted(leaf_hash(content), by, SystemClock().now()))
     print("accepted: the signer begins it. Tell the witnesses and auditors its key:")
     print(home.logs / name_of(entity, epoch) / "key")

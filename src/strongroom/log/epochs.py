@@ -31,6 +31,7 @@ _FILE: Final = re.compile(r"(ent_[0-9a-z]{26})(?:\.([1-9][0-9]{0,5}))?")
 class Opened(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the entry says: `signed_…` of the last checkpoint of the epoch before.
 
+    `outcome` and `origin` are what each event has that a person made by hand (log/noting.py).
     `kept` of its entries are the first ones of this epoch; `size` is how many the database had.
     """
 
@@ -41,6 +42,8 @@ class Opened(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     signed_root: str
     kept: int
     size: int
+    outcome: str = "succeeded"
+    origin: dict[str, str] = {}
 
     def payload(self) -> bytes:
         """The bytes of the event."""

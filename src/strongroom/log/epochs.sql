@@ -8,9 +8,24 @@ SELECT pg_current_snapshot()::text AS seen,
 -- log_size: how many entries a log has here, how many epochs, and whether it was ever signed
 SELECT coalesce((SELECT size FROM log_heads WHERE legal_entity_id = $1), 0) AS size,
   coalesce((SELECT max(epoch) FROM log_epochs WHERE legal_entity_id = $1), 1) AS epoch,
-  1 + coalesce((SELECT max(version) FROM events WHERE legal_entity_id = $1 AND payment_id = $1), 0)
-    AS version,
+  1 + greatest(0,
+    (SELECT max(version) FROM events WHERE legal_entity_id = $1 AND payment_id = $1),
+    (SELECT max(version) FROM log_entries WHERE legal_entity_id = $1 AND subject_id = $1
+      AND NOT of_customer)) AS version,
   EXISTS (SELECT FROM log_checkpoints WHERE legal_entity_id = $1) AS was_signed;
+
+-- own_events: those of the legal entity itself that have no place, in order
+SELECT e.kind, e.payment_id AS subject_id, e.version, e.at, e.row_format::integer, e.row_digest,
+  e.actor, e.payload
+FROM events e WHERE e.legal_entity_id = $1 AND e.payment_id = $1
+  AND NOT EXISTS (SELECT FROM log_entries l WHERE l.legal_entity_id = $1 AND l.subject_id = $1
+    AND l.version = e.version AND NOT l.of_customer)
+ORDER BY e.version;
+
+-- place_own: one of them, behind all that there are
+INSERT INTO log_entries (legal_entity_id, index, subject_id, version, of_customer, sequenced_at,
+  entry)
+VALUES ($1, $2, $1, $3, false, $4, $5);
 
 -- open_epoch: the event, its place behind all that there are, and the epoch that begins by it
 -- No look of a sequencer finds an event of the transaction 0: it has its place.

@@ -14,11 +14,13 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from strongroom.database import Connection, see, statements
 from strongroom.log.entries import Entry
 from strongroom.log.epochs import OPENED, Opened, name_of, newest_epoch, opened_by, split_origin
 from strongroom.log.notes import Checkpoint, note_parts, to_base64
+from strongroom.log.noting import by_hand
 from strongroom.log.tiles import CHECKPOINT, TileFolder, TilesRefused
 
 SQL: Final = statements("strongroom.log", "epochs.sql")
@@ -101,7 +103,9 @@ async def _open(
     epoch = split_origin(signed.origin)[1] + 1
     if not wanted and kept == signed.size and row["epoch"] >= epoch - 1:
         return None
+    await connection.execute(LOG_SQL["hold_notes"], entity)
     opened = Opened(
+        **by_hand(),
         epoch=epoch,
         because=why.because,
         previous_origin=signed.origin,
@@ -112,6 +116,7 @@ async def _open(
     )
     if not wanted and await _is_open(connection, entity, opened):
         return None
+    opened = replace(opened, size=await _place_own(connection, entity, opened.size, why.at))
     payload = opened.payload()
     digest = sha256(payload).digest()
     entry = Entry(
@@ -120,9 +125,21 @@ async def _open(
     )  # fmt: skip
     await connection.execute(
         SQL["open_epoch"], entity, entry.version, OPENED, why.by, why.at, digest, payload,
-        row["size"], entry.content(), epoch,
+        opened.size, entry.content(), epoch,
     )  # fmt: skip
     return opened
+
+
+async def _place_own(connection: Connection, entity: UUID, size: int, at: datetime) -> int:
+    """How many entries there are, once events of the entity itself that wait have their place.
+
+    They are versions of the subject that opens the epoch, so they come before it.
+    """
+    for row in await connection.fetch(SQL["own_events"], entity):
+        entry = Entry(**dict(row))
+        await connection.execute(SQL["place_own"], entity, size, entry.version, at, entry.content())
+        size += 1
+    return size
 
 
 async def _kept(connection: Connection, entity: UUID, folder: TileFolder, end: int) -> int:
