@@ -5,8 +5,13 @@ import re
 import subprocess
 from pathlib import Path
 
+import asyncpg
 import pytest
 
+from strongroom.access.api_keys import add_key
+from strongroom.clock import SystemClock, microseconds_since_epoch
+from strongroom.directory import create_entity
+from strongroom.ids import new_id
 from strongroom.log.verifying import LogRefused
 from tests.acceptance.auditing import (
     FEW,
@@ -178,9 +183,16 @@ async def test_it_is_read_only_as_everything_else_that_is_read(mine: Api, method
     assert method == "OPTIONS" or said[f"{ROOT}/checkpoint"][0] == 405
 
 
-async def test_a_log_without_a_checkpoint_says_so(api: Api, running: Running) -> None:
-    merchant = await asyncio.to_thread(new_merchant, running, "Silent Ltd")
-    silent = api.with_key(merchant.api_key)
+async def test_a_log_without_a_checkpoint_says_so(api: Api, owner: asyncpg.Connection) -> None:
+    """Of a legal entity that came into the database by another way, so that nothing was noted."""
+    now = SystemClock().now()
+    entity = await create_entity(owner, "Silent Ltd", now)
+    silent = api.with_key(
+        await add_key(
+            owner, mode="dev", legal_entity_id=entity, name="of a test", scopes=["log:read"],
+            api_key_id=new_id(microseconds_since_epoch(now), entity), at=now,
+        )
+    )  # fmt: skip
     for name, code in (
         ("checkpoint", "log_not_signed"),
         ("key", "log_not_signed"),

@@ -29,6 +29,7 @@ PERSON = {"name": "Ottilie Sommerfeld", "email": "ottilie@sommerfeld.example"}
 TEXTS = ["Grave plot 23 east", "allergic-to-peanuts", "birthday 1931-02-17"]
 SECRETS = [f"whsec_{uuid.uuid4().hex}{uuid.uuid4().hex}"]
 WHY = "because her sister Hermine paid"
+RECEIVER = f"token-{uuid.uuid4().hex}-in-an-address"
 NAME = Column("customers", "name").label
 SEEN = "order-that-is-seen-everywhere"
 SETTLED_SECONDS = 20
@@ -60,6 +61,8 @@ async def shop(api: Api) -> list[str]:
         await api.refund(made[-1], 100, metadata={"why": WHY}, wait=SETTLED_SECONDS)
         await api.get(f"/v1/payments/{made[-1]}")
     await api.get("/v1/payments")
+    customer = await api.post("/v1/customers", PERSON)
+    await api.post(f"/v1/customers/{customer.id}", {"name": PERSON["name"], "email": None})
     return made
 
 
@@ -116,7 +119,13 @@ async def enter_secrets(running: Running, owner: asyncpg.Connection) -> str:
         "secrets", "rotate", to_text("gwa", account), "stripe_webhook_secret", "--file", str(file)
     )
     file.unlink()
-    return said + running.command("secrets", "list")
+    said += running.command(
+        "endpoints", "add", f"https://hooks.example/{RECEIVER}", "--kinds", "payment.*,customer.*",
+        "--from-index", "0", "--secret-file", str(file),
+    )  # fmt: skip
+    SECRETS.append(file.read_text().strip())
+    file.unlink()
+    return said + running.command("secrets", "list") + running.command("endpoints", "list")
 
 
 async def crash(running: Running, api: Api) -> str:
@@ -170,7 +179,6 @@ async def test_nothing_of_it_is_found_anywhere() -> None:
     async with deployment() as (running, api, collector):
         secrets = running.home / "secrets"
         stripe_key = (secrets / "stripe_key").read_text().strip()
-        hidden = [*CARDS, *TEXTS, WHY, *PERSON.values(), running.api_key, stripe_key, *SECRETS]
         await shop(api)
         await send_cards(api)
         owner = await asyncpg.connect(
@@ -178,6 +186,8 @@ async def test_nothing_of_it_is_found_anywhere() -> None:
         )
         await seal_person(running, owner)
         said = await enter_secrets(running, owner) + await crash(running, api)
+        hidden = [*CARDS, *TEXTS, WHY, *PERSON.values(), running.api_key, stripe_key, *SECRETS]
+        hidden.append(RECEIVER)
         said += running.command("vault", "rotate", "--entity", running.legal_entity, "--no-wait")
         said += running.command("vault", "reencrypt")
         metrics = ""
@@ -205,8 +215,10 @@ async def test_nothing_of_it_is_found_anywhere() -> None:
         assert len(limits) >= 2
         assert collector.spans
         assert all(b"Max core file size        0 " in text for text in limits)
-        # The look itself: what is not hidden is found in files and traces.
+        # The look itself: what is not hidden is found, in what was signed too.
         assert leaks_below(running.home, [SEEN], but=[secrets])
+        assert leaks_below(running.home / "log", [SEEN])
+        assert leaks_below(running.home / "log", ["customer.created", "customer.changed"])
         await owner.close()
 
 

@@ -33,7 +33,7 @@ def _note(
     answering: Callable[[Rooms, Call], Awaitable[Reply]],
     *,
     missing: str,
-    of_whom: str,
+    example: Example,
 ) -> Operation:
     """One of the files of a few lines."""
     return Operation(
@@ -47,14 +47,17 @@ def _note(
         scope=SCOPE,
         answers=(Answer(status=200, description="The lines.", media=NOTE_TYPE, headers=(VARY,)),),
         problems=(*WITH_A_KEY, "parameter_unknown", missing, "log_unavailable"),
-        examples=(
-            Example(
-                name=f"no_log_{name.replace('.', '_')}",
-                summary=of_whom,
-                status=404,
-                answer=problem_example(missing),
-            ),
-        ),
+        examples=(example,),
+    )
+
+
+def _asked_for_more(name: str) -> Example:
+    return Example(
+        name=name,
+        summary="There is the newest only, so nothing to choose",
+        query={"size": "1"},
+        status=422,
+        answer=problem_example("parameter_unknown"),
     )
 
 
@@ -66,7 +69,7 @@ CHECKPOINT: Final = _note(
     "tlog-tiles can follow the log.",
     lambda rooms, call: rooms.log.checkpoint(call.asked),
     missing="log_not_signed",
-    of_whom="Before the first payment",
+    example=_asked_for_more("log_checkpoint_of_a_size"),
 )
 COSIGNED: Final = _note(
     "checkpoint.cosigned",
@@ -74,7 +77,12 @@ COSIGNED: Final = _note(
     "It may be of fewer entries than the newest one.",
     lambda rooms, call: rooms.log.cosigned(call.asked),
     missing="log_not_cosigned",
-    of_whom="No witness knows of the log",
+    example=Example(
+        name="no_log_checkpoint_cosigned",
+        summary="No witness knows of the log",
+        status=404,
+        answer=problem_example("log_not_cosigned"),
+    ),
 )
 KEY: Final = _note(
     "key",
@@ -83,7 +91,7 @@ KEY: Final = _note(
     "beside the log it proves nothing.",
     lambda rooms, call: rooms.log.key(call.asked),
     missing="log_not_signed",
-    of_whom="Before the first payment",
+    example=_asked_for_more("log_key_of_a_size"),
 )
 TILE_OF_LOG: Final = Operation(
     id="get_log_tile",
