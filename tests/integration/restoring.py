@@ -5,7 +5,7 @@ A backup is a copy of the database, as PostgreSQL makes one of a template.
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
@@ -24,6 +24,7 @@ from strongroom.log.verifying import Verified, verify_folder
 from tests.integration.conftest import Deployment
 from tests.integration.test_signing import KEY, ORIGIN, Log
 
+COPIES_MAX = 10
 BECAUSE = "the disk of the first of June"
 
 
@@ -72,7 +73,12 @@ class Restorable(Log):
                 [source, target],
             )
             await connection.execute(f'DROP DATABASE IF EXISTS "{target}" WITH (FORCE)')
-            await connection.execute(f'CREATE DATABASE "{target}" TEMPLATE "{source}"')
+            for _ in range(COPIES_MAX):
+                # Sessions that were ended may still be on their way out.
+                with suppress(asyncpg.ObjectInUseError):
+                    await connection.execute(f'CREATE DATABASE "{target}" TEMPLATE "{source}"')
+                    return
+            raise AssertionError(f"somebody keeps using {source}")
         finally:
             await connection.close()
 

@@ -110,7 +110,7 @@ async def telling(deployment: Deployment) -> AsyncIterator[Shop]:
     places = await connect_pool(deployment.url("sequencer"), size_max=1, application="test")
     clock = ShiftedClock(-timedelta(days=4))
     vault = await open_vault(deployment.home, deployment.home.settings(), "worker")
-    secrets, courier = Secrets(pool, vault.keyring), Courier(loopback_allowed=True, seconds=5.0)
+    secrets, courier = Secrets(pool, vault.keyring), Courier(loopback_allowed=True, seconds=30.0)
     deliverer = Deliverer(pool, clock, secrets, courier, range(BUCKETS))
     sequencer = Sequencer(deployment.url("sequencer"), clock)
     yield Shop(deployment, owner, deliverer, sequencer, places, clock, secrets)

@@ -10,6 +10,7 @@ from uuid import uuid4
 import pytest
 
 from strongroom.ids import to_text
+from strongroom.webhooks import deliverer
 from strongroom.webhooks.deliverer import LEASE
 from strongroom.webhooks.endpoint_rows import (
     lock_endpoint,
@@ -244,7 +245,10 @@ async def test_disabled_between_two_steps_of_a_round_it_is_told_nothing(shop: Sh
     assert receiver.tried == []
 
 
-async def test_told_to_stop_it_ends_what_it_has_begun(shop: Shop) -> None:
+async def test_told_to_stop_it_ends_what_it_has_begun(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliverer, "STOP_SECONDS", 60.0)
     shop.clock.offset = timedelta()
     released = asyncio.Event()
     async with receiving() as receiver:

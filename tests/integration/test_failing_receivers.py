@@ -92,6 +92,9 @@ async def test_many_that_are_refused_hold_up_no_other_for_long(shop: Shop) -> No
         receiver.answering = lambda m: 200 if m["data"]["id"] == to_text("pay", good) else 404
         for _ in range(100):
             await shop.happens(uuid4(), 1)
+        for _ in range(30):
+            await shop.rounds()
+            shop.clock.advance(timedelta(minutes=1))
         await shop.happens(good, 1)
         waited = timedelta()
         while not receiver.taken:
@@ -126,3 +129,25 @@ async def test_a_message_keeps_its_id_at_each_try(shop: Shop) -> None:
         shop.clock.advance(timedelta(minutes=1))
         await shop.rounds()
     assert (len(receiver.tried), len(set(receiver.tried)), len(receiver.taken)) == (2, 1, 1)
+
+
+async def test_a_kind_that_is_always_refused_stops_nobody(shop: Shop) -> None:
+    """Each half hour one more is refused, and each ten minutes one is taken."""
+    refused, good = set[str](), list[str]()
+    async with receiving() as receiver:
+        receiver.unchecked = True
+        endpoint = await shop.endpoint(receiver, "payment.*")
+        receiver.answering = lambda m: 422 if m["data"]["id"] in refused else 200
+        for minute in range(0, 12 * 60, 10):
+            payment = uuid4()
+            (good.append if minute % 30 else refused.add)(to_text("pay", payment))
+            await shop.happens(payment, 1)
+            for _ in range(5):
+                await shop.rounds()
+                shop.clock.advance(timedelta(minutes=2))
+        for _ in range(10):
+            await shop.rounds()
+            shop.clock.advance(timedelta(minutes=2))
+    assert sorted(receiver.sequences()) == sorted(good)
+    [row] = await shop.rows("SELECT state FROM webhook_endpoints")
+    assert (row["state"], endpoint.state) == ("enabled", "enabled")

@@ -42,10 +42,12 @@ async def test_until_both_sides_have_opened_an_epoch_nothing_is_signed(log: Rest
     assert await log.why() == [("log_epoch_waits", "not_accepted")]
     await log.add(40)  # beyond what was signed before
     assert await log.why() == [("log_epoch_waits", "not_accepted")]
+    assert log.signer.stopped()["epoch_waits"] == 1, "somebody is called"
     assert log.files_of(1) == before
     assert not log.folder_of(2).exists()
     assert await log.accept() == 0
     assert await log.go_on() == 47
+    assert set(log.signer.stopped().values()) == {0}
     assert log.files_of(1) == before, "what was lost is still there to be seen"
 
 

@@ -14,7 +14,7 @@ from strongroom.errors import InvariantBroken
 from strongroom.ids import to_text
 from strongroom.log import sequencing
 from strongroom.log.sequencing import SQL
-from strongroom.telemetry import log_lag
+from strongroom.telemetry import log_lag, readings
 from strongroom.telemetry.log_lag import EVENTS_MAX, LogLag
 from tests.contract import plans
 from tests.integration.conftest import Deployment
@@ -108,9 +108,8 @@ async def test_a_sequencer_that_fails_is_heard_and_goes_on_when_it_can(
         finally:
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
-    assert {(line["event"], line["log_level"]) for line in lines} == {
-        ("log_not_sequenced", "error")
-    }
+    assert {line["event"] for line in lines} == {"log_not_sequenced"}
+    assert "error" in {line["log_level"] for line in lines}
     assert await one.seen() == (0, 1, 0)
 
 
@@ -269,6 +268,7 @@ async def test_a_database_that_is_away_is_noticed_and_read_again_later(
 ) -> None:
     one = watched_from_now
     monkeypatch.setattr(LogLag, "every_seconds", 0.05)
+    monkeypatch.setattr(readings, "SHARE_OF_TIME", 1.0)
     url, one.lag._url = one.lag._url, "postgresql://127.0.0.1:9/x"
     with capture_logs() as lines:
         one.lag.start()

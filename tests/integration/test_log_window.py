@@ -211,7 +211,8 @@ async def test_the_signer_s_process_tells_of_itself(
         await watched.owner.execute("DELETE FROM log_entries")
         await watched.owner.execute("DELETE FROM log_heads")
         text = await until_told(port, 'strongroom_logs_stopped{reason="shorter_than_signed"} 2.0')
-        assert 'strongroom_log_lines_total{event="log_rewritten",level="error"} 2.0' in text
+        lines = 'strongroom_log_lines_total{event="log_rewritten",level="error"} '
+        assert float(text.partition(lines)[2].split()[0]) >= 2
         assert '"ent_' not in text
     finally:
         process.terminate()

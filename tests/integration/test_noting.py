@@ -94,9 +94,10 @@ async def test_who_notes_waits_for_nobody_of_another_legal_entity(
         await begin(open_one, [ours])
         await note(open_one, ours, uuid4(), "gateway_account.watched", NOW)
         assert await noted(owner, theirs, uuid4()) == 1
-        lock_timeout.set("300ms")
+        patience = lock_timeout.set("300ms")
         with pytest.raises(asyncpg.LockNotAvailableError):
             await noted(owner, ours, uuid4())
+        lock_timeout.reset(patience)
         await open_one.execute("ROLLBACK")
 
 

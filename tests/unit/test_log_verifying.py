@@ -2,14 +2,19 @@
 
 import shutil
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
+from uuid import UUID
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from strongroom.log import verifying
-from strongroom.log.notes import NOTE_BYTES_MAX, Checkpoint, NoteKey, sign_note
+from strongroom.log.entries import Entry
+from strongroom.log.epochs import OPENED
+from strongroom.log.notes import NOTE_BYTES_MAX, Checkpoint, NoteKey, sign_note, to_base64
 from strongroom.log.tiles import TileFolder, join_bundle, split_bundle, tile_name
 from strongroom.log.tree import HASH_BYTES, NO_LEAVES, leaf_hash
 from strongroom.log.verifying import (
@@ -320,3 +325,60 @@ def test_a_bit_flipped_in_any_file_is_found(small, data) -> None:
             verify_folder(small, VERIFIER)
     finally:
         file.write_bytes(before)
+
+
+# Epochs.
+
+ENTITY_ORIGIN = f"{ORIGIN}/ent_{'0' * 26}"
+SECOND = f"{ENTITY_ORIGIN}/2"
+KEPT, SIGNED_SIZE = 5, 9
+LOST = [b"entry %d" % number for number in range(SIGNED_SIZE)]
+
+
+def opening(**more: object) -> bytes:
+    said = {
+        "epoch": 2, "because": "a restore", "previous_origin": ENTITY_ORIGIN,
+        "signed_size": SIGNED_SIZE, "signed_root": to_base64(root(LOST)), "kept": KEPT,
+        "size": KEPT,
+    }  # fmt: skip
+    return Entry(
+        kind=OPENED, subject_id=UUID(int=0), version=1, at=datetime(2026, 12, 1, tzinfo=UTC),
+        row_format=0, row_digest=b"d" * 32, actor="operator:x",
+        payload=msgspec.json.encode(said | more),
+    ).content()  # fmt: skip
+
+
+def second(path: Path, *entries: bytes) -> TileFolder:
+    return made(path, [*LOST[:KEPT], *entries], KEY.named(SECOND), SECOND)
+
+
+def checked(folder: TileFolder, *older: bytes) -> Verified:
+    return verify_folder(folder, KEY.named(SECOND).verifier, older=older)
+
+
+def test_an_epoch_says_how_it_was_opened(tmp_path) -> None:
+    found = checked(second(tmp_path, opening(), b"more"))
+    assert found.lost == ()
+    [sentence] = found.opened
+    assert "opened by entry 5, after 9 entries were signed, of which 5 are kept" in sentence
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [(b"more",), (opening(epoch=3),), (b"more", opening()), (opening(size=4),)],
+    ids=["none", "of another epoch", "in another place", "of another size"],
+)
+def test_an_epoch_that_nothing_opened_is_refused(tmp_path, entries) -> None:
+    with pytest.raises(LogRefused, match="no entry opened that"):
+        checked(second(tmp_path, *entries))
+
+
+def test_what_was_lost_is_explained_only_by_what_was_really_signed(tmp_path) -> None:
+    folder, key = second(tmp_path, opening()), KEY.named(ENTITY_ORIGIN)
+    for size in (KEPT + 1, SIGNED_SIZE):
+        [sentence] = checked(folder, signed(LOST[:size], key, ENTITY_ORIGIN)).lost
+        assert f"of {size} entries is of an epoch that ended at 9" in sentence
+    forked = [*LOST[:-1], b"another"]
+    for entries in ([*LOST, b"hidden"], forked):
+        with pytest.raises(LogRefused, match="no entry of it says why"):
+            checked(folder, signed(entries, key, ENTITY_ORIGIN))

@@ -84,6 +84,8 @@ def _verify_log(
         progress.end()
     seconds = max(time.monotonic() - started, 1e-6)
     print(f"origin  {found.origin}\nsize    {found.size}\nroot    {to_base64(found.root)}")
+    for sentence in found.opened:
+        print(f"epoch   {sentence}")
     for one in seen:
         at = rfc3339(EPOCH + timedelta(seconds=one.seconds))
         print(f"witness {one.witness}: {one.size} of {found.size} entries, at {at}")

@@ -113,5 +113,16 @@ def newest_epoch(logs: Path, legal_entity_id: UUID, holds: Callable[[Path], bool
 
 
 def lost_by(seen: Checkpoint, opened: Opened) -> bool:
-    """Whether this entry says that some of what an older epoch's checkpoint has was lost."""
-    return opened.epoch > split_origin(seen.origin)[1] and opened.kept < seen.size
+    """Whether this entry says that some of what an older epoch's checkpoint has was lost.
+
+    A checkpoint of the epoch before that has more than its last one had, or another root, shows
+    that the entry does not tell the truth.
+    """
+    if opened.epoch <= split_origin(seen.origin)[1] or opened.kept >= seen.size:
+        return False
+    if seen.origin != opened.previous_origin:
+        return True
+    return seen.size < opened.signed_size or (seen.size, to_base64(seen.root)) == (
+        opened.signed_size,
+        opened.signed_root,
+    )

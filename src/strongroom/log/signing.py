@@ -47,6 +47,8 @@ ENTRIES_MAX: Final = 20_000
 PUBLIC_MODE: Final = 0o644
 REWRITTEN: Final = ("shorter_than_signed", "last_entry_differs", "gap", "epoch_before")
 """Why a log is signed no more."""
+EPOCH_WAITS: Final = "epoch_waits"
+"""Nor is one whose new epoch was not accepted here, or does not fit what is remembered."""
 
 log = structlog.get_logger()
 
@@ -82,6 +84,8 @@ class Signer:
         """Notes of checkpoints that the database may not have yet."""
         self._tell_at: dict[tuple[UUID, str, str], float] = {}
         self._differing: set[bytes] = set()
+        self._waiting: set[UUID] = set()
+        """Logs whose newest epoch this signer does not begin."""
 
     def origin(self, legal_entity_id: UUID, epoch: int = 1) -> str:
         """The name of one epoch of one log, in that of the deployment."""
@@ -94,7 +98,7 @@ class Signer:
     def stopped(self) -> Mapping[str, int]:
         """How many logs are signed no more, by what was found."""
         found = Counter(signed.refused for signed in self._known.values() if signed.refused)
-        return dict.fromkeys(REWRITTEN, 0) | found
+        return dict.fromkeys(REWRITTEN, 0) | found | {EPOCH_WAITS: len(self._waiting)}
 
     async def remember(self) -> None:
         """Takes up what was signed before.
@@ -157,7 +161,9 @@ class Signer:
             size, epoch = heads.get(legal_entity_id, (0, 1))
             try:
                 new += await self._sign(legal_entity_id, size, epoch)
+                self._waiting.discard(legal_entity_id)
             except EpochWaits as why:
+                self._waiting.add(legal_entity_id)
                 self._tell("log_epoch_waits", legal_entity_id, str(why))
             except Exception as fault:  # noqa: BLE001 - the other logs are still to be signed
                 faults.append(fault)

@@ -69,13 +69,15 @@ class LogRefused(Exception):
 class Verified(Struct, frozen=True):
     """A log that holds: whose it is, how many entries it has, and their root.
 
-    `lost` has a sentence for each older checkpoint of an epoch before whose entries it lost.
+    `lost` has a sentence for each older checkpoint of an epoch before whose entries it lost,
+    `opened` one for each entry that opened an epoch.
     """
 
     origin: str
     size: int
     root: bytes
     lost: tuple[str, ...] = ()
+    opened: tuple[str, ...] = ()
 
 
 def verify_folder(
@@ -115,7 +117,8 @@ def verify_folder(
             "that the checkpoint was signed for: entries were changed, or the checkpoint is of "
             "other ones."
         )
-    return Verified(now.origin, now.size, root, tuple(map(reading.why_lost, reading.lost)))
+    lost = tuple(map(reading.why_lost, reading.lost))
+    return Verified(now.origin, now.size, root, lost, reading.told_openings())
 
 
 class _Reading:
@@ -135,6 +138,7 @@ class _Reading:
         """The root over all entries. Raises LogRefused, TilesRefused."""
         size = self._now.size
         leaves: list[bytes] = []
+        self._look_back(0, leaves)
         for start in range(0, size, TILE_WIDTH):
             number, width = start // TILE_WIDTH, min(TILE_WIDTH, size - start)
             leaves = self._leaves(number, width)
@@ -220,15 +224,31 @@ class _Reading:
                     "among those entries something was rewritten since."
                 )
 
+    def told_openings(self) -> tuple[str, ...]:
+        """What the log says of its epochs. Raises LogRefused where nothing opened the newest."""
+        epoch = split_origin(self._now.origin)[1]
+        if epoch > 1 and not any(
+            opened.epoch == epoch and opened.size == index for index, opened in self._openings
+        ):
+            raise LogRefused(
+                f"The checkpoint is of epoch {epoch}, and no entry opened that: whoever has the "
+                "key began it without a word."
+            )
+        return tuple(
+            f"Epoch {opened.epoch} was opened by entry {index}, after "
+            f"{opened.signed_size} entries were signed, of which {opened.kept} are kept "
+            f"({_shown(opened.because)})."
+            for index, opened in self._openings
+        )
+
     def why_lost(self, seen: Checkpoint) -> str:
         """What the log itself says of entries that are not in it. Raises LogRefused."""
         for index, opened in self._openings:
             if lost_by(seen, opened):
-                because = opened.because.encode("unicode_escape").decode()
                 return (
                     f"An older checkpoint of {seen.size} entries is of an epoch that ended at "
                     f"{opened.signed_size}: by entry {index}, those from {opened.kept} on were "
-                    f"lost in a restore ({because})."
+                    f"lost in a restore ({_shown(opened.because)})."
                 )
         raise LogRefused(
             f"The log does not begin as a checkpoint of {seen.size} entries of an epoch before "
@@ -278,6 +298,11 @@ class _Reading:
         except TilesRefused:
             return False
         return tile[at * HASH_BYTES : (at + 1) * HASH_BYTES] == tile_roots(hashes)[0]
+
+
+def _shown(text: str) -> str:
+    """On one line, whatever is in it."""
+    return text.encode("unicode_escape").decode()
 
 
 def prove(folder: TileFolder, index: int, verifier: NoteVerifier) -> bytes:

@@ -50,6 +50,8 @@ DATABASE_LOST: Final = frozenset(
         ("retention_failed", "warning"),
         ("waiting_for_database", "warning"),
         ("waiting_look_failed", "warning"),
+        ("webhooks_not_told", "warning"),
+        ("webhooks_not_forgotten", "warning"),
         ("hints_not_read", "warning"),
         ("sweep_failed", "warning"),
         ("fetch_failed", "warning"),

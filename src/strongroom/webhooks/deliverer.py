@@ -88,11 +88,13 @@ log = structlog.get_logger()
 
 
 class Head(NamedTuple):
-    """The first event of its subject that waits: its entry, and how many tries since when."""
+    """The first event of its subject that waits: its entry, how many tries since when, and when
+    the last was."""
 
     placed: Placed
     tries: int
     first_at: datetime | None
+    tried_at: datetime | None
 
 
 class Deliverer:
@@ -233,7 +235,9 @@ class Deliverer:
             if held is None or held["state"] != "enabled":
                 return 0
             heads, read = await self._heads(connection, endpoint, health), 0
-            if len(heads) < AT_ONCE_MAX:
+            # Where all that could be tried was refused already, something else may be taken.
+            all_tried = bool(health.failures) and all(head.tried_at for head in heads)
+            if len(heads) < AT_ONCE_MAX or all_tried:
                 read = await self._read_on(connection, endpoint, row["next_index"])
                 heads = await self._heads(connection, endpoint, health) if read else heads
         tried = await asyncio.gather(*(self._send(endpoint, url, one, secrets) for one in heads))
@@ -291,7 +295,10 @@ class Deliverer:
             rows = await connection.fetch(SQL["due_heads"], *key, self._clock.now(), AT_ONCE_MAX)
         return [
             Head(
-                Placed(row["index"], Entry.read(row["entry"])), row["tries"], row["first_tried_at"]
+                Placed(row["index"], Entry.read(row["entry"])),
+                row["tries"],
+                row["first_tried_at"],
+                row["tried_at"],
             )
             for row in rows
         ]

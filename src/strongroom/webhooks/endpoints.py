@@ -153,6 +153,8 @@ def why_disabled(health: Health, round_: Sequence[Tried], now: datetime) -> str 
     if any(tried.status == GONE for tried in round_):
         return "gone"
     since = health.failing_since
+    if all(tried.outcome == NOT_SENT for tried in round_):
+        return None
     return "dead" if since is not None and now - since >= DEAD_AFTER else None
 
 

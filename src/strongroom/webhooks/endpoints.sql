@@ -13,7 +13,8 @@ WITH due AS MATERIALIZED (
   ) found
   LIMIT $3
 )
-UPDATE webhook_endpoints e SET held_until = $4, lease = e.lease + 1
+UPDATE webhook_endpoints e SET held_until = $4, lease = e.lease + 1,
+  due_at = coalesce(e.due_at, $2)
 FROM due WHERE e.legal_entity_id = due.legal_entity_id AND e.endpoint_id = due.endpoint_id
 RETURNING e.legal_entity_id, e.endpoint_id, e.version, e.host, e.kinds, e.state, e.state_reason,
   e.created_at, e.next_index, e.lease, e.failures, e.failing_since;
@@ -51,8 +52,8 @@ UPDATE webhook_endpoints SET next_index = $3, due_at = least(due_at, $4)
 WHERE legal_entity_id = $1 AND endpoint_id = $2;
 
 -- due_heads: what is due, each the first of its subject, with its entry
-SELECT h.index, h.subject_id, h.tries, h.first_tried_at, l.entry FROM (
-  SELECT d.index, d.subject_id, d.tries, d.first_tried_at FROM webhook_deliveries d
+SELECT h.index, h.tries, h.first_tried_at, h.tried_at, l.entry FROM (
+  SELECT d.index, d.tries, d.first_tried_at, d.tried_at FROM webhook_deliveries d
   WHERE d.legal_entity_id = $1 AND d.endpoint_id = $2 AND d.run_at <= $3
   ORDER BY d.run_at, d.index LIMIT $4
 ) h
@@ -60,8 +61,8 @@ JOIN log_entries l ON l.legal_entity_id = $1 AND l.index = h.index
 ORDER BY h.index;
 
 -- probes: as due_heads, whether they are due or not: those first that were tried least lately
-SELECT h.index, h.subject_id, h.tries, h.first_tried_at, l.entry FROM (
-  SELECT d.index, d.subject_id, d.tries, d.first_tried_at FROM webhook_deliveries d
+SELECT h.index, h.tries, h.first_tried_at, h.tried_at, l.entry FROM (
+  SELECT d.index, d.tries, d.first_tried_at, d.tried_at FROM webhook_deliveries d
   WHERE d.legal_entity_id = $1 AND d.endpoint_id = $2 AND d.run_at IS NOT NULL
   ORDER BY d.tried_at NULLS FIRST, d.index LIMIT $3
 ) h
