@@ -23,12 +23,17 @@ TABLES = (
 
 
 async def digest_of_rows(owner: asyncpg.Connection, merchant: Merchant) -> dict[str, str]:
-    """Each table's rows of the legal entity, all columns, as one digest."""
+    """Each table's rows of the legal entity, all columns, as one digest.
+
+    Without the events of keys, which tests make for themselves.
+    """
     entity = from_text("ent", merchant.legal_entity)
     found = {}
     for table in TABLES:
         rows = await owner.fetch(
-            f"SELECT t::text FROM {table} t WHERE legal_entity_id = $1 ORDER BY 1", entity
+            f"SELECT t::text FROM {table} t WHERE legal_entity_id = $1 "
+            "AND coalesce(to_jsonb(t) ->> 'kind', '') NOT LIKE 'api_key.%' ORDER BY 1",
+            entity,
         )
         found[table] = hashlib.sha256("\n".join(row[0] for row in rows).encode()).hexdigest()
     return found

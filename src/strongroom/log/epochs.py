@@ -8,7 +8,7 @@ name. A new one begins with entries of the one before, and then has the entry th
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 from uuid import UUID
@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from strongroom.ids import MalformedId, from_text, to_text
 from strongroom.log.entries import Entry, EntryMalformed
-from strongroom.log.notes import Checkpoint, to_base64
+from strongroom.log.notes import Checkpoint, NoteRefused, NoteVerifier, note_parts, to_base64
 from strongroom.log.tree import Frontier
 
 OPENED: Final = "log.epoch_opened"
@@ -126,3 +126,48 @@ def lost_by(seen: Checkpoint, opened: Opened) -> bool:
         opened.signed_size,
         opened.signed_root,
     )
+
+
+def is_opened(epoch: int, openings: Sequence[tuple[int, Opened]]) -> bool:
+    """Whether one of these entries, each behind its index, opened the epoch where it stands."""
+    return epoch == 1 or any(
+        opened.epoch == epoch and opened.size == index for index, opened in openings
+    )
+
+
+def told(openings: Sequence[tuple[int, Opened]]) -> tuple[str, ...]:
+    """A sentence for each of these entries."""
+    return tuple(
+        f"Epoch {opened.epoch} was opened by entry {index}, after {opened.signed_size} entries "
+        f"were signed, of which {opened.kept} are kept ({_shown(opened.because)})."
+        for index, opened in openings
+    )
+
+
+def why_lost(seen: Checkpoint, openings: Sequence[tuple[int, Opened]]) -> str | None:
+    """A sentence on where the entries of an older checkpoint went; None: no entry says it."""
+    for index, opened in openings:
+        if lost_by(seen, opened):
+            return (
+                f"An older checkpoint of {seen.size} entries is of an epoch that ended at "
+                f"{opened.signed_size}: by entry {index}, those from {opened.kept} on were lost "
+                f"in a restore ({_shown(opened.because)})."
+            )
+    return None
+
+
+def signer_of(note: bytes, verifier: NoteVerifier) -> NoteVerifier:
+    """Who signed a note that may be of an epoch before: the same key, in the name of then."""
+    first, epoch = split_origin(verifier.name)
+    try:
+        origin = note_parts(note)[0].decode().partition("\n")[0]
+    except NoteRefused:
+        return verifier
+    if split_origin(origin) < (first, epoch) and split_origin(origin)[0] == first:
+        return NoteVerifier(origin, verifier.public)
+    return verifier
+
+
+def _shown(text: str) -> str:
+    """On one line, whatever is in it."""
+    return text.encode("unicode_escape").decode()

@@ -14,7 +14,16 @@ from typing import Final
 from msgspec import Struct
 
 from strongroom.log.entries import FORMAT
-from strongroom.log.epochs import OPENED, Opened, lost_by, opened_by, split_origin
+from strongroom.log.epochs import (
+    OPENED,
+    Opened,
+    is_opened,
+    opened_by,
+    signer_of,
+    split_origin,
+    told,
+    why_lost,
+)
 from strongroom.log.notes import (
     NOTE_BYTES_MAX,
     SIZE,
@@ -22,7 +31,6 @@ from strongroom.log.notes import (
     NoteRefused,
     NoteVerifier,
     from_base64,
-    note_parts,
     open_note,
     to_base64,
 )
@@ -97,7 +105,7 @@ def verify_folder(
     note = _read_checkpoint(folder)
     now = _opened(note, verifier, "The checkpoint")
     before = [
-        _opened(note, _signer_of(note, verifier), f"Older checkpoint {number}")
+        _opened(note, signer_of(note, verifier), f"Older checkpoint {number}")
         for number, note in enumerate(older, 1)
     ]
     for seen in before:
@@ -227,33 +235,22 @@ class _Reading:
     def told_openings(self) -> tuple[str, ...]:
         """What the log says of its epochs. Raises LogRefused where nothing opened the newest."""
         epoch = split_origin(self._now.origin)[1]
-        if epoch > 1 and not any(
-            opened.epoch == epoch and opened.size == index for index, opened in self._openings
-        ):
+        if not is_opened(epoch, self._openings):
             raise LogRefused(
                 f"The checkpoint is of epoch {epoch}, and no entry opened that: whoever has the "
                 "key began it without a word."
             )
-        return tuple(
-            f"Epoch {opened.epoch} was opened by entry {index}, after "
-            f"{opened.signed_size} entries were signed, of which {opened.kept} are kept "
-            f"({_shown(opened.because)})."
-            for index, opened in self._openings
-        )
+        return told(self._openings)
 
     def why_lost(self, seen: Checkpoint) -> str:
         """What the log itself says of entries that are not in it. Raises LogRefused."""
-        for index, opened in self._openings:
-            if lost_by(seen, opened):
-                return (
-                    f"An older checkpoint of {seen.size} entries is of an epoch that ended at "
-                    f"{opened.signed_size}: by entry {index}, those from {opened.kept} on were "
-                    f"lost in a restore ({_shown(opened.because)})."
-                )
-        raise LogRefused(
-            f"The log does not begin as a checkpoint of {seen.size} entries of an epoch before "
-            "says, and no entry of it says why: it was rewritten."
-        )
+        found = why_lost(seen, self._openings)
+        if found is None:
+            raise LogRefused(
+                f"The log does not begin as a checkpoint of {seen.size} entries of an epoch before "
+                "says, and no entry of it says why: it was rewritten."
+            )
+        return found
 
     def _missing(self, number: int, problem: str) -> str:
         size, start = self._now.size, number * TILE_WIDTH
@@ -298,11 +295,6 @@ class _Reading:
         except TilesRefused:
             return False
         return tile[at * HASH_BYTES : (at + 1) * HASH_BYTES] == tile_roots(hashes)[0]
-
-
-def _shown(text: str) -> str:
-    """On one line, whatever is in it."""
-    return text.encode("unicode_escape").decode()
 
 
 def prove(folder: TileFolder, index: int, verifier: NoteVerifier) -> bytes:
@@ -363,18 +355,6 @@ def _header(header: bytes) -> tuple[int, list[bytes]]:
     if word != "index" or not SIZE.fullmatch(index):
         raise LogRefused("The proof names no index.")
     return int(index), hashes
-
-
-def _signer_of(note: bytes, verifier: NoteVerifier) -> NoteVerifier:
-    """Who signed a note that may be of an epoch before: the same key, in the name of then."""
-    first, epoch = split_origin(verifier.name)
-    try:
-        origin = note_parts(note)[0].decode().partition("\n")[0]
-    except NoteRefused:
-        return verifier
-    if split_origin(origin) < (first, epoch) and split_origin(origin)[0] == first:
-        return NoteVerifier(origin, verifier.public)
-    return verifier
 
 
 def _read_checkpoint(folder: TileFolder) -> bytes:
