@@ -10,10 +10,10 @@ log rather than in rows.
 import asyncio
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 from uuid import UUID
 
 import asyncpg
@@ -86,6 +86,8 @@ IDLE_WAIT_SECONDS: Final = 0.5
 
 log = structlog.get_logger()
 
+Done = TypeVar("Done")
+
 
 class Head(NamedTuple):
     """The first event of its subject that waits: its entry, how many tries since when, and when
@@ -128,7 +130,7 @@ class Deliverer:
         rounds: dict[asyncio.Task[int], UUID] = {}
         try:
             while True:
-                begun = await self._begin_safely(rounds)
+                begun = await _survived(self.begin(rounds), {})
                 rounds.update(begun)
                 if rounds:
                     wait = 0 if begun else IDLE_WAIT_SECONDS
@@ -172,17 +174,6 @@ class Deliverer:
                         )
                     )
 
-    async def _begin_safely(
-        self, rounds: Mapping[asyncio.Task[int], UUID]
-    ) -> dict[asyncio.Task[int], UUID]:
-        try:
-            return await self.begin(rounds)
-        except (*UNREACHABLE, *SERIALIZATION_FAILURES) as error:
-            log.warning("webhooks_not_told", error=type(error).__name__)
-        except Exception as fault:  # noqa: BLE001 - payments must not stop for this
-            log.error("webhooks_not_told", **described(fault))
-        return {}
-
     async def begin(
         self, under_way: Mapping[asyncio.Task[int], UUID] = NO_ROUNDS
     ) -> dict[asyncio.Task[int], UUID]:
@@ -207,17 +198,11 @@ class Deliverer:
                 full,
                 now + HELD_MAX,
             )
-        return {asyncio.create_task(self._safely(row)): row["legal_entity_id"] for row in due}
-
-    async def _safely(self, row: Row) -> int:
-        """One that fails does not hold up the others; it is due again when its lease ends."""
-        try:
-            return await self._round(row)
-        except (*UNREACHABLE, *SERIALIZATION_FAILURES) as error:
-            log.warning("webhooks_not_told", error=type(error).__name__)
-        except Exception as fault:  # noqa: BLE001 - nor do the others fail for it
-            log.error("webhooks_not_told", **described(fault))
-        return 0
+        # One that fails does not hold up the others; it is due again when its lease ends.
+        return {
+            asyncio.create_task(_survived(self._round(row), 0)): row["legal_entity_id"]
+            for row in due
+        }
 
     async def _round(self, row: Row) -> int:
         endpoint, lease = endpoint_of(row), row["lease"]
@@ -372,6 +357,17 @@ class Deliverer:
                 await set_state(connection, known, "disabled", why, actor="worker", at=now)
         if why is not None:
             log.warning("webhook_endpoint_disabled", reason=why, ids=_ids(endpoint))
+
+
+async def _survived(work: Coroutine[Any, Any, Done], otherwise: Done) -> Done:
+    """What it comes to. A failure is logged: neither payments nor others must stop for it."""
+    try:
+        return await work
+    except (*UNREACHABLE, *SERIALIZATION_FAILURES) as error:
+        log.warning("webhooks_not_told", error=type(error).__name__)
+    except Exception as fault:  # noqa: BLE001 - it is done again later
+        log.error("webhooks_not_told", **described(fault))
+    return otherwise
 
 
 async def _held(connection: Connection, endpoint: Endpoint, lease: int) -> Row | None:

@@ -84,31 +84,21 @@ async def set_state(
 
     What waits for one that is enabled is told at once.
     """
-    after = replace(endpoint, version=endpoint.version + 1, state=state, state_reason=why)
-    await connection.execute(
-        SQL["set_state"],
-        after.legal_entity_id,
-        after.endpoint_id,
-        after.version,
-        state,
-        why,
-        f"webhook_endpoint.{state}",
-        actor,
-        at,
-        after.row_digest(),
-        _payload(after, **more),
-    )
+    key = endpoint.legal_entity_id, endpoint.endpoint_id
+    await connection.execute(SQL["set_state"], *key, state, why, at)
     if state == "enabled":
-        key = after.legal_entity_id, after.endpoint_id
         await connection.execute(SQL["start_anew"], *key, at)
         await connection.execute(SQL["make_due"], *key, at)
-    return after
+    after = replace(endpoint, state=state, state_reason=why)
+    return await note(connection, after, state, actor=actor, at=at, **more)
 
 
 async def note(
     connection: Connection, endpoint: Endpoint, kind: str, *, actor: str, at: datetime, **more: Any
 ) -> Endpoint:
-    """Leaves an event of one whose row the transaction holds, as of a secret that was rotated."""
+    """Leaves an event of one whose row the transaction holds, as it now is; each is its next
+    version.
+    """
     after = replace(endpoint, version=endpoint.version + 1)
     await connection.execute(
         SQL["note_endpoint"],
@@ -128,17 +118,9 @@ async def remove_endpoint(
     connection: Connection, endpoint: Endpoint, *, actor: str, at: datetime, **more: Any
 ) -> None:
     """Takes away one whose row the transaction holds, and all that is known of its deliveries."""
-    after = replace(endpoint, version=endpoint.version + 1)
-    await connection.execute(
-        SQL["remove_endpoint"],
-        after.legal_entity_id,
-        after.endpoint_id,
-        after.version,
-        actor,
-        at,
-        after.row_digest(),
-        _payload(after, **more),
-    )
+    await note(connection, endpoint, "removed", actor=actor, at=at, **more)
+    key = endpoint.legal_entity_id, endpoint.endpoint_id
+    await connection.execute(SQL["remove_endpoint"], *key)
 
 
 async def tell_again(

@@ -108,15 +108,10 @@ RETURNING d.index;
 UPDATE webhook_endpoints SET held_until = $4
 WHERE legal_entity_id = $1 AND endpoint_id = $2 AND lease = $3;
 
--- set_state: enabled or disabled, with the event that says so
-WITH done AS (
-  UPDATE webhook_endpoints SET version = $3, state = $4, state_reason = $5, state_since = $8,
-    failures = 0, failing_since = NULL
-  WHERE legal_entity_id = $1 AND endpoint_id = $2 AND version = $3 - 1
-  RETURNING endpoint_id
-)
-INSERT INTO events (legal_entity_id, payment_id, version, kind, actor, at, row_digest, payload)
-SELECT $1, endpoint_id, $3, $6, $7, $8, $9, $10 FROM done;
+-- set_state: enabled or disabled
+UPDATE webhook_endpoints SET state = $3, state_reason = $4, state_since = $5, failures = 0,
+  failing_since = NULL
+WHERE legal_entity_id = $1 AND endpoint_id = $2;
 
 -- add_endpoint: a new one, which reads from $6 on, with the event that says so
 WITH added AS (
@@ -128,7 +123,7 @@ WITH added AS (
 INSERT INTO events (legal_entity_id, payment_id, version, kind, actor, at, row_digest, payload)
 SELECT $1, endpoint_id, 1, 'webhook_endpoint.created', $8, $7, $9, $10 FROM added;
 
--- note_endpoint: another event of an endpoint, which leaves its state
+-- note_endpoint: the event of an endpoint's next version
 WITH done AS (
   UPDATE webhook_endpoints SET version = $3
   WHERE legal_entity_id = $1 AND endpoint_id = $2 AND version = $3 - 1
@@ -137,15 +132,11 @@ WITH done AS (
 INSERT INTO events (legal_entity_id, payment_id, version, kind, actor, at, row_digest, payload)
 SELECT $1, endpoint_id, $3, $4, $5, $6, $7, $8 FROM done;
 
--- remove_endpoint: with all that is known of what it was told, and the event that says so
+-- remove_endpoint: with all that is known of what it was told
 WITH gone AS (
   DELETE FROM webhook_deliveries WHERE legal_entity_id = $1 AND endpoint_id = $2
-), done AS (
-  DELETE FROM webhook_endpoints WHERE legal_entity_id = $1 AND endpoint_id = $2
-  RETURNING endpoint_id
 )
-INSERT INTO events (legal_entity_id, payment_id, version, kind, actor, at, row_digest, payload)
-SELECT $1, endpoint_id, $3, 'webhook_endpoint.removed', $4, $5, $6, $7 FROM done;
+DELETE FROM webhook_endpoints WHERE legal_entity_id = $1 AND endpoint_id = $2;
 
 -- endpoints: those of some legal entities, with how many entries they have not read, and how many
 -- deliveries wait or were given up
