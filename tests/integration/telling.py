@@ -9,6 +9,7 @@ from uuid import UUID
 
 import asyncpg
 import msgspec
+import pytest
 
 from strongroom.clock import ShiftedClock, microseconds_since_epoch
 from strongroom.config import Settings
@@ -119,3 +120,9 @@ async def telling(deployment: Deployment) -> AsyncIterator[Shop]:
     await vault.close()
     for one in (owner, pool, places):
         await one.close()
+
+
+@pytest.fixture
+async def shop(deployment: Deployment) -> AsyncIterator[Shop]:
+    async with telling(deployment) as one:
+        yield one

@@ -1,6 +1,5 @@
 """Endpoints are told what is in the log: all of it, in order, whatever their servers do."""
 
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -18,16 +17,11 @@ from strongroom.webhooks.endpoint_rows import (
 )
 from strongroom.webhooks.endpoints import AT_ONCE_MAX, DEAD_AFTER, GIVEN_UP_AFTER, Endpoint
 from strongroom.webhooks.signatures import new_secret
-from tests.integration.conftest import Deployment
 from tests.integration.entering import owner_of
 from tests.integration.receivers import Answering, receiving
-from tests.integration.telling import DELIVERIES, Shop, telling
+from tests.integration.telling import DELIVERIES, Shop, shop
 
-
-@pytest.fixture
-async def shop(deployment: Deployment) -> AsyncIterator[Shop]:
-    async with telling(deployment) as one:
-        yield one
+__all__ = ["shop"]
 
 
 async def test_what_happens_is_told_once_signed_and_in_order(shop: Shop) -> None:

@@ -1,7 +1,7 @@
 """Rounds that are broken off, that meet, or that wait: what is told stays told, and in order."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sized
+from collections.abc import Sized
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -19,16 +19,11 @@ from strongroom.webhooks.endpoint_rows import (
     tell_again,
 )
 from tests.acceptance.client import until
-from tests.integration.conftest import Deployment
 from tests.integration.entering import owner_of
 from tests.integration.receivers import receiving
-from tests.integration.telling import DELIVERIES, ENDPOINTS, ROUNDS_MAX, Shop, telling
+from tests.integration.telling import DELIVERIES, ENDPOINTS, ROUNDS_MAX, Shop, shop
 
-
-@pytest.fixture
-async def shop(deployment: Deployment) -> AsyncIterator[Shop]:
-    async with telling(deployment) as one:
-        yield one
+__all__ = ["shop"]
 
 
 async def came(found: Sized, count: int) -> bool:

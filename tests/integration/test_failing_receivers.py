@@ -1,24 +1,16 @@
 """Receivers that fail now and then, or refuse some events: nothing is given up before its time."""
 
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from uuid import uuid4
-
-import pytest
 
 from strongroom.ids import to_text
 from strongroom.webhooks.endpoint_rows import lock_endpoint, set_state
 from strongroom.webhooks.endpoints import GIVEN_UP_AFTER
-from tests.integration.conftest import Deployment
 from tests.integration.entering import owner_of
 from tests.integration.receivers import receiving
-from tests.integration.telling import DELIVERIES, Shop, telling
+from tests.integration.telling import DELIVERIES, Shop, shop
 
-
-@pytest.fixture
-async def shop(deployment: Deployment) -> AsyncIterator[Shop]:
-    async with telling(deployment) as one:
-        yield one
+__all__ = ["shop"]
 
 
 async def test_other_events_that_are_taken_use_up_no_tries_of_one_that_is_refused(

@@ -2,8 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
-from pathlib import Path
+from collections.abc import Callable
 
 import asyncpg
 import pytest
@@ -18,7 +17,7 @@ from strongroom.telemetry import log_lag, readings
 from strongroom.telemetry.log_lag import EVENTS_MAX, LogLag
 from tests.contract import plans
 from tests.integration.conftest import Deployment
-from tests.integration.watched_log import NEW_EVENT, Watched, watched_log
+from tests.integration.watched_log import NEW_EVENT, Watched, watched, watched_from_now
 from tests.unit.test_metrics import samples
 
 NEW_CUSTOMER_EVENT = NEW_EVENT.replace("events", "customer_events").replace(
@@ -33,17 +32,7 @@ MANY = 50_000
 WAIT_SECONDS_MAX = 60.0
 
 
-@pytest.fixture
-async def watched(deployment: Deployment, tmp_path: Path) -> AsyncIterator[Watched]:
-    async with watched_log(deployment, tmp_path) as made:
-        yield made
-
-
-@pytest.fixture
-async def watched_from_now(watched: Watched) -> Watched:
-    """What the deployment began with has its place, and is signed."""
-    await watched.log.go_on()
-    return watched
+__all__ = ["watched", "watched_from_now"]
 
 
 async def until(holds: Callable[[], bool]) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -22,24 +22,14 @@ from strongroom.telemetry.port import Behind
 from tests.acceptance.running import environment
 from tests.integration.conftest import Deployment
 from tests.integration.test_signing import KEY, ORIGIN, Log
-from tests.integration.watched_log import Watched, watched_log
+from tests.integration.watched_log import Watched, watched, watched_from_now
 from tests.integration.witnesses import Running, witness
 from tests.unit.test_metrics import samples
 
 WAIT_SECONDS_MAX = 60.0
 
 
-@pytest.fixture
-async def watched(deployment: Deployment, tmp_path: Path) -> AsyncIterator[Watched]:
-    async with watched_log(deployment, tmp_path) as made:
-        yield made
-
-
-@pytest.fixture
-async def watched_from_now(watched: Watched) -> Watched:
-    """What the deployment began with has its place, and is signed."""
-    await watched.log.go_on()
-    return watched
+__all__ = ["watched", "watched_from_now"]
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
+import pytest
 
 from strongroom.database import connect_pool
 from strongroom.telemetry.log_lag import LogLag
@@ -74,3 +75,16 @@ async def watched_log(deployment: Deployment, folder: Path) -> AsyncIterator[Wat
         await made.lag.close()
         for pool in pools.values():
             await pool.close()
+
+
+@pytest.fixture
+async def watched(deployment: Deployment, tmp_path: Path) -> AsyncIterator[Watched]:
+    async with watched_log(deployment, tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+async def watched_from_now(watched: Watched) -> Watched:
+    """What the deployment began with has its place, and is signed."""
+    await watched.log.go_on()
+    return watched
