@@ -14,6 +14,8 @@ PYTHON   ?= python3
 PORT     ?= 8080
 HOME_DIR ?= .strongroom
 ARGS     ?=
+# Of `make test`. Each keeps less than half a core busy: most of the time it waits for others.
+PROCESSES ?= 3
 
 # A caller's Python settings must not leak into ours: another PYTHONPATH or virtual environment
 # would put foreign packages in front, and pip's target settings would install elsewhere.
@@ -26,8 +28,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 export PIP_ROOT_USER_ACTION := ignore
 
-.PHONY: help up test fuzz bench lint docs lock localstripe browser \
-  foreign-verifier clean install install-dev
+.PHONY: help up test test-all fuzz faults walks seeded storm bench lint docs lock localstripe browser \
+  foreign-verifier toxiproxy clean install install-dev
 
 help: ## this list
 	@echo 'Strongroom, a payments backend that is secure by design.'; echo
@@ -37,11 +39,26 @@ help: ## this list
 up: install ## start everything on this machine (Ctrl-C stops it)
 	@exec .venv/bin/strongroom up --home '$(HOME_DIR)' --port '$(PORT)' $(ARGS)
 
-test: install-dev ## run all tests (ARGS='-k name' chooses)
+test: install-dev ## run the tests, the long ones left out (ARGS='-k name' chooses)
+	@exec .venv/bin/pytest --short -n $(PROCESSES) --dist loadfile $(ARGS)
+
+test-all: install-dev ## run all tests, one after the other, for most of an hour
 	@exec .venv/bin/pytest $(ARGS)
 
 fuzz: install-dev ## random walks through the API by Schemathesis (ARGS='--cases 50000')
 	@exec .venv/bin/python -m tests.fuzz $(ARGS)
+
+faults: install-dev ## every point of the flows of money × every fault (ARGS='--flow sale@stripe')
+	@exec .venv/bin/python -m tests.faults.points $(ARGS)
+
+walks: install-dev ## random walks over payments while processes are killed (ARGS='--kills 1000')
+	@exec .venv/bin/python -m tests.faults.walks $(ARGS)
+
+seeded: install-dev ## put bugs into copies of the product: each must fail its test (ARGS='--bug NAME')
+	@exec .venv/bin/python -m tests.faults.seeded $(ARGS)
+
+storm: install-dev ## webhooks by the million, duplicated and shuffled (ARGS='--deliveries 50000')
+	@exec .venv/bin/python -m tests.faults.storm $(ARGS)
 
 bench: install-dev ## measure, print a table, write bench/results/latest.json
 	@exec .venv/bin/python -m bench $(ARGS)
@@ -64,8 +81,11 @@ browser: ## install Chromium by apt, for the tests of the checkout page
 foreign-verifier: ## build the verifier of the log that rests on code of others; needs Go
 	@tools/foreign-verifier
 
+toxiproxy: ## build the server that makes bad networks for one of the tests; needs Go
+	@tools/toxiproxy
+
 clean: ## remove the virtual environment and caches; data in .strongroom stays
-	@rm -rf .venv .venv-lock .venv-localstripe .venv-go .make-lock build dist src/*.egg-info \
+	@rm -rf .venv .venv-lock .venv-localstripe .venv-go .venv-toxiproxy .make-lock build dist src/*.egg-info \
 	  .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	@find src tests bench -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null; true
 	@test ! -e .strongroom || echo 'Kept: .strongroom (your data). Remove it by hand if you mean it.'

@@ -1,3 +1,8 @@
 """Loads the plugins of this repository's tests, from whatever folder pytest is started."""
 
-pytest_plugins = ["tests.plugins.parts", "tests.plugins.kms"]
+pytest_plugins = [
+    "tests.plugins.memory",
+    "tests.plugins.parts",
+    "tests.plugins.short",
+    "tests.plugins.kms",
+]

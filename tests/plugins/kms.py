@@ -9,6 +9,14 @@ from tests.kms_servers import REGION, KmsFront, kms_front, moto_server
 
 CREDENTIAL_VARIABLES = "AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN".split()
 CANARY = "canary-of-a-credential"
+PATIENCE_SECONDS = 30.0
+
+
+def be_patient(patch: pytest.MonkeyPatch) -> None:
+    """A busy machine answers later than AWS does."""
+    patch.setattr("strongroom.vault.aws_kms.adapter.KMS_SECONDS_MAX", PATIENCE_SECONDS)
+    patch.setattr("strongroom.vault.aws_kms.client.CONNECT_SECONDS_MAX", PATIENCE_SECONDS)
+    patch.setattr("strongroom.vault.aws_kms.client.READ_SECONDS_MAX", PATIENCE_SECONDS)
 
 
 @pytest.fixture(scope="session")

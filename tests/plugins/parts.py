@@ -70,10 +70,33 @@ def python_for_everybody() -> str | None:
     return None
 
 
+def can_read(uid: int, *paths: Path) -> bool:
+    """Whether an account may read all these files, and look into all these folders."""
+
+    def may(path: Path) -> bool:
+        argv = ["/bin/ls" if path.is_dir() else "/bin/cat", str(path)]
+        done = subprocess.run(
+            argv, user=uid, group=uid, extra_groups=[uid], capture_output=True, check=False
+        )
+        return done.returncode == 0
+
+    return all(map(may, paths))
+
+
+def _packages_for_everybody() -> bool:
+    """An ordinary user can read what is installed here: a clone in root's own home is not."""
+    there = find_spec("asyncpg")
+    if there is None or there.origin is None or python_for_everybody() is None:
+        return False
+    return can_read(ORDINARY_UID, Path(there.origin))
+
+
 ROOT = Path(__file__).resolve().parents[2]
 LOCALSTRIPE = ROOT / ".venv-localstripe" / "bin" / "localstripe"
 FOREIGN_VERIFIER = ROOT / ".venv-go" / "bin" / "foreign-verifier"
 """`make foreign-verifier` builds it."""
+TOXIPROXY = ROOT / ".venv-toxiproxy" / "bin" / "toxiproxy"
+"""`make toxiproxy` builds it."""
 
 
 def _localstripe() -> bool:
@@ -115,6 +138,8 @@ PROBES: dict[str, Probe] = {
     "promtool": _on_path("promtool"),
     "procfs": lambda: Path("/proc/self/status").exists(),
     "python-for-everybody": lambda: python_for_everybody() is not None,
+    "toxiproxy": TOXIPROXY.exists,
+    "packages-for-everybody": _packages_for_everybody,
     "root": lambda: os.geteuid() == 0,
     "linux": lambda: sys.platform == "linux",
 }

@@ -43,7 +43,7 @@ def run(folder: Path, suite: str, *, ci: str) -> subprocess.CompletedProcess[str
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=300,
     )
 
 
