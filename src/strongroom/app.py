@@ -26,7 +26,6 @@ from strongroom.directory import check_mode, check_schema, check_workers
 from strongroom.gateways.accounts import Accounts
 from strongroom.gateways.braintree.capabilities import CAPABILITIES as BRAINTREE_CAPABILITIES
 from strongroom.gateways.braintree.money import refusal as braintree_refusal
-from strongroom.gateways.history import Charges, History
 from strongroom.gateways.port import Credentials, Gateway
 from strongroom.gateways.rests import Resting, Rests
 from strongroom.gateways.routing import Rule
@@ -58,15 +57,24 @@ from strongroom.http.webhooks import WebhookOperations, hooks_over
 from strongroom.ids import BUCKETS
 from strongroom.log.published import Published
 from strongroom.log.sequencing import Sequencer
+from strongroom.log.window import NO_WINDOW, NoWindow, window_of
 from strongroom.payments.accept import Acceptor
 from strongroom.payments.commands import Commander
 from strongroom.payments.reads import read_payments, read_refunds
 from strongroom.payments.retention import Retention
+from strongroom.payments.rows import job_buckets
 from strongroom.payments.texts import TextStore
 from strongroom.process import calm_collector, serve_until_stopped, stop_signals
 from strongroom.settlement.desk import SettlementDesk
-from strongroom.settlement.port import SettlementGateway
-from strongroom.sources import PAGES, WEBHOOKS, fields_of, taxes_of, wallets_of
+from strongroom.sources import (
+    PAGES,
+    WEBHOOKS,
+    fields_of,
+    histories_of,
+    settlement_of,
+    taxes_of,
+    wallets_of,
+)
 from strongroom.tax.rows import read_calculations
 from strongroom.telemetry.chosen import telemetry_of
 from strongroom.telemetry.port import NO_TELEMETRY, NoTelemetry
@@ -74,8 +82,9 @@ from strongroom.vault.envelope import load_tink
 from strongroom.vault.opening import open_vault
 from strongroom.vault.secrets import Secrets
 from strongroom.webhooks.followers import Followers
+from strongroom.work.bell import Bell
 from strongroom.work.calls import Calls
-from strongroom.work.worker import run_all
+from strongroom.work.lasting import lasting, let_go
 
 API_CONNECTIONS: Final = 10
 """For reads and confirms; the accept writers have theirs beside them."""
@@ -103,31 +112,6 @@ def gateways_of(settings: Settings, credentials: Credentials) -> dict[str, Gatew
     }
 
 
-def settlement_of(settings: Settings, credentials: Credentials) -> dict[str, SettlementGateway]:
-    """The adapters for what becomes of money that was taken."""
-    from strongroom.gateways.braintree.settlement import BraintreeSettlement
-    from strongroom.gateways.stripe.settlement import StripeSettlement
-
-    clock, mode = SystemClock(), settings.mode
-    return {
-        "stripe": StripeSettlement(clock, credentials, mode=mode),
-        "braintree": BraintreeSettlement(clock, credentials, mode=mode),
-    }
-
-
-def histories_of(
-    settings: Settings, credentials: Credentials
-) -> tuple[dict[str, History], dict[str, Charges]]:
-    """By gateway, what lists events, and what lists charges; Braintree has no list of events."""
-    from strongroom.gateways.braintree.history import BraintreeCharges
-    from strongroom.gateways.stripe.history import StripeHistory
-
-    clock, mode = SystemClock(), settings.mode
-    stripe = StripeHistory(clock, credentials, mode)
-    braintree = BraintreeCharges(clock, credentials, mode)
-    return {"stripe": stripe}, {"stripe": stripe, "braintree": braintree}
-
-
 def instruments_over(
     pool: asyncpg.Pool, clock: Clock, rules: Callable[[], Sequence[Rule]]
 ) -> Instruments:
@@ -143,6 +127,7 @@ def _creation_over(
     acceptor: Acceptor,
     texts: TextStore,
     register: Register,
+    window: NoWindow,
 ) -> Creation:
     return Creation(
         clock=clock,
@@ -152,6 +137,7 @@ def _creation_over(
         random_bytes=os.urandom,
         want=partial(want, pool, register.subjects),
         calculations=partial(read_calculations, pool),
+        window=window,
     )
 
 
@@ -172,14 +158,16 @@ class Api:
         register: Register,
         logs: Path,
         rules: Callable[[], Sequence[Rule]] = tuple,
+        window: NoWindow = NO_WINDOW,
     ) -> None:
+        self._window = window
         keys = self._keys = ApiKeys(pool, settings.mode)
         self._hooks, self._acceptor, self._commander = hooks, acceptor, Commander(pool, telemetry)
         self._waiting = Waiting(partial(read_payments, pool), lambda payment: payment.payment_id)
         self._refund_waiting = Waiting(partial(read_refunds, pool), lambda refund: refund.refund_id)
         instruments = instruments_over(pool, clock, rules)
         self.health, methods = Health(pool), Methods(pool, register.keyring, register.subjects)
-        creation = _creation_over(pool, clock, instruments, acceptor, texts, register)
+        creation = _creation_over(pool, clock, instruments, acceptor, texts, register, window)
         self.operations = PaymentOperations(
             pool=pool, keys=keys, creation=creation, texts=texts, waiting=self._waiting
         )
@@ -191,17 +179,12 @@ class Api:
             texts=texts,
             waiting=self._waiting,
             methods=methods,
+            window=window,
         )
         self.refunds = RefundOperations(
-            pool=pool,
-            clock=clock,
-            keys=self._keys,
-            instruments=instruments,
-            commander=self._commander,
-            texts=texts,
-            waiting=self._refund_waiting,
-            random_bytes=os.urandom,
-        )
+            pool=pool, clock=clock, keys=keys, instruments=instruments, commander=self._commander,
+            texts=texts, waiting=self._refund_waiting, random_bytes=os.urandom, window=window,
+        )  # fmt: skip
         self.methods = PaymentMethodOperations(
             pool=pool, clock=clock, keys=self._keys, instruments=instruments, methods=methods
         )
@@ -230,6 +213,7 @@ class Api:
     def start(self) -> None:
         """Starts what runs beside requests, in the running loop."""
         self._keys.start()
+        self._window.start()
         self._waiting.start()
         self._refund_waiting.start()
         self.methods.start()
@@ -250,6 +234,7 @@ class Api:
         await self.methods.close()
         await self.taxes.close()
         self.log.close()
+        await self._window.close()
         await self._keys.close()
 
 
@@ -282,7 +267,6 @@ async def serve_api(
     texts = TextStore(pool, vault.keyring, seals=is_finished)
     secrets = Secrets(pool, vault.keyring)
     hooks = hooks_over(pool, clock, secrets, WEBHOOKS, telemetry)
-    register = Register(pool, vault.keyring, vault.subjects)
     api = Api(
         pool,
         clock,
@@ -292,9 +276,10 @@ async def serve_api(
         telemetry,
         guard,
         hooks,
-        register=register,
+        register=Register(pool, vault.keyring, vault.subjects),
         logs=home.logs,
         rules=rules,
+        window=await window_of(settings, pool, clock, telemetry),
     )
     server = Server(
         Traffic(
@@ -310,12 +295,11 @@ async def serve_api(
     )
     api.start()
     telemetry.start()
-    sealing = asyncio.create_task(texts.seal_from_then_on())
+    sealing = lasting(texts.seal_from_then_on())
     loading = asyncio.create_task(asyncio.to_thread(load_tink))  # before somebody waits for it
     await serve_until_stopped(server, api.health)
     await loading
-    sealing.cancel()
-    await asyncio.gather(sealing, return_exceptions=True)
+    await let_go(sealing)
     await api.drain()
     secrets.close()
     await telemetry.close()
@@ -353,35 +337,35 @@ async def run_worker(
     telemetry.read_log_lag(sequencer_url)
     deadline, fields = settings.gateway_deadline, fields_of(settings, secrets)
     settlements, calls = settlement_of(settings, secrets), Calls(clock, deadline)
-    desk = SettlementDesk(pool, settlements, calls, vault.keyring, buckets)
+    bell = Bell(home.secret("database_worker_url"), clock, job_buckets(buckets))
+    desk = SettlementDesk(pool, settlements, calls, vault.keyring, buckets, bell=bell)
     wallets, taxes = wallets_of(settings, secrets), taxes_of(settings, secrets)
     rests = Rests(pool, clock)
     workers = [
-        *workers_of(pool, clock, gateways, settings, buckets, telemetry, rests),
-        tax_worker(pool, clock, taxes, vault.keyring, settings, buckets, telemetry),
+        *workers_of(pool, clock, gateways, settings, buckets, telemetry, rests, bell),
+        tax_worker(pool, clock, taxes, vault.keyring, settings, buckets, telemetry, bell),
     ]
-    followers = Followers(pool, clock, *histories_of(settings, secrets), tuple(WEBHOOKS), buckets)
-    saver = Saver(pool, clock, wallets, vault.subjects, deadline=deadline, buckets=buckets)
-    errands = errands_of(pool, clock, fields, vault.keyring, deadline, buckets, telemetry)
+    sources = (*histories_of(settings, secrets), tuple(WEBHOOKS))
+    followers = Followers(pool, clock, *sources, buckets, bell)
+    saver = Saver(
+        pool, clock, wallets, vault.subjects, deadline=deadline, buckets=buckets, bell=bell
+    )
+    errands = errands_of(pool, clock, fields, vault.keyring, deadline, buckets, telemetry, bell)
     telemetry.start()
     calm_collector()
     stopping = stop_signals()
-    running = asyncio.create_task(run_all(workers))
+    running = [lasting(worker.run()) for worker in workers]
     followers.start()
-    keepers = Retention(pool, clock, buckets), Keeper(pool, clock, buckets)
+    keepers = Retention(pool, clock, buckets), Keeper(pool, clock, buckets, bell)
     tellers = Sequencer(sequencer_url, clock), deliverer_of(pool, clock, secrets, settings, buckets)
-    others = (*keepers, desk, saver, *errands, rests, *tellers)
-    beside = [asyncio.create_task(other.run()) for other in others]
+    others = (*keepers, desk, saver, *errands, rests, *tellers, bell)
+    beside = [lasting(other.run()) for other in others]
     log.info("worker_ready", mode=settings.mode)
-    await asyncio.wait(
-        {running, asyncio.create_task(stopping.wait())}, return_when=asyncio.FIRST_COMPLETED
-    )
+    await stopping.wait()
     for worker in workers:
         worker.stop()
-    await running
-    for task in beside:
-        task.cancel()
-    await asyncio.gather(*beside, return_exceptions=True)
+    await asyncio.gather(*running)
+    await let_go(*beside)
     await asyncio.gather(
         followers.close(),
         *(gateway.close() for gateway in gateways.values()),

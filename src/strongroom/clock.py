@@ -10,6 +10,9 @@ from typing import Final, Protocol
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND: Final = timedelta(microseconds=1)
 
+monotonic_seconds: Final = time.monotonic
+"""Seconds on a clock that never goes back; only differences mean something."""
+
 
 class Clock(Protocol):
     """Tells the time as an aware UTC datetime with microsecond precision."""
@@ -40,11 +43,6 @@ class ShiftedClock:
     def advance(self, step: timedelta) -> None:
         """Moves the clock by `step`, which may be negative."""
         self.offset += step
-
-
-def monotonic_seconds() -> float:
-    """Seconds on a clock that never goes back; only differences mean something."""
-    return time.monotonic()
 
 
 def microseconds_since_epoch(moment: datetime) -> int:

@@ -9,7 +9,9 @@ HOME/tombstones/       which subjects were destroyed, unless it lies elsewhere
 import os
 import re
 from datetime import timedelta
+from ipaddress import IPv6Address, ip_address
 from pathlib import Path
+from socket import AI_NUMERICHOST, getaddrinfo, gethostname
 from typing import Final, Literal
 from urllib.parse import urlsplit
 
@@ -32,6 +34,9 @@ _UNSET: Final = "http://checkout.localhost:"
 """Where live mode stands until a page is wanted: `strongroom checkout` refuses it there."""
 FORMER_ROOT_KEYS_MAX: Final = 16
 WITNESSES_MAX: Final = 16
+WINDOW_SECONDS_MIN: Final = 60
+"""In live mode: a witness that did not answer is asked again after as long."""
+WINDOW_SECONDS_MAX: Final = 86_400
 _WITNESS_KEY: Final = re.compile(r"[^+\s]{1,255}\+[0-9a-f]{8}\+[A-Za-z0-9+/]{44}")
 SECRET_MODE: Final = 0o600
 FOLDER_MODE: Final = 0o700
@@ -89,6 +94,10 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The folder with the journal of destroyed subjects; HOME/tombstones unless it says another."""
     witnesses: tuple[WitnessAt, ...] = ()
     """Who cosigns the checkpoints of the logs; the signer sends them."""
+    log_window_seconds: int = 1800
+    """How old an event may be that no witness has seen, before no money is moved in live mode."""
+    log_window_in_dev: bool = False
+    """Whether that holds in dev mode, too."""
     webhooks_to_loopback: bool = False
     """In dev, an endpoint for webhooks may be http, and on this machine."""
 
@@ -116,9 +125,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             raise ValueError("kms_endpoint is for mode dev alone, and must be on loopback")
         if self.webhooks_to_loopback and self.mode != "dev":
             raise ValueError("webhooks_to_loopback is for mode dev alone")
-        keys = {witness.key for witness in self.witnesses}
-        if len(self.witnesses) > WITNESSES_MAX or len(keys) < len(self.witnesses):
-            raise ValueError(f"witnesses must be at most {WITNESSES_MAX}, each with its own key")
+        self._check_witnesses()
         parts = urlsplit(self.checkout_url)
         if parts.scheme not in ("http", "https") or not parts.netloc or parts.path or parts.query:
             raise ValueError("checkout_url must be an origin, as https://pay.example.com")
@@ -126,6 +133,21 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             raise ValueError("checkout_url must be https in live mode")
         if self.tombstones is not None and not Path(self.tombstones).is_absolute():
             raise ValueError("tombstones must be the absolute path of a folder")
+
+    def _check_witnesses(self) -> None:
+        keys = {witness.key for witness in self.witnesses}
+        if len(self.witnesses) > WITNESSES_MAX or len(keys) < len(self.witnesses):
+            raise ValueError(f"witnesses must be at most {WITNESSES_MAX}, each with its own key")
+        least = WINDOW_SECONDS_MIN if self.mode == "live" else 1
+        if not least <= self.log_window_seconds <= WINDOW_SECONDS_MAX:
+            raise ValueError(f"log_window_seconds must be {least} to {WINDOW_SECONDS_MAX}")
+        if self.log_window_in_dev and not self.witnesses:
+            raise ValueError("log_window_in_dev needs one of the witnesses at least")
+
+    @property
+    def witnesses_elsewhere(self) -> tuple[WitnessAt, ...]:
+        """Those that are not on this machine, by their addresses."""
+        return tuple(one for one in self.witnesses if not is_on_this_machine(one.url))
 
     @property
     def gateway_deadline(self) -> timedelta:
@@ -202,6 +224,24 @@ def _is_loopback(url: str) -> bool:
     parts = urlsplit(url)
     loopback = parts.hostname in ("127.0.0.1", "::1", "localhost")
     return loopback and parts.scheme in ("http", "https")
+
+
+def is_on_this_machine(url: str) -> bool:
+    """Whether the host of a URL is this machine by its name or its address, however written.
+
+    A name that only a resolver takes here is not found out.
+    """
+    host = (urlsplit(url).hostname or "").rstrip(".").partition("%")[0]
+    if host == "localhost" or host.endswith(".localhost") or host == gethostname().lower():
+        return True
+    try:
+        found = getaddrinfo(host, None, flags=AI_NUMERICHOST)
+    except (OSError, UnicodeError):
+        return False  # it is a name
+    address = ip_address(found[0][4][0])
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    return address.is_loopback or address.is_unspecified
 
 
 def _is_aws_key(name: str) -> bool:

@@ -6,11 +6,13 @@ once, by name.
 
 import asyncio
 import re
+import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from functools import cache, wraps
 from importlib import resources
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 from uuid import UUID
 
@@ -26,12 +28,33 @@ SEARCH_PATH: Final = "strongroom_next, strongroom, directory"
 """What a migration moves while an older version serves is found in strongroom_next."""
 IDLE_IN_TRANSACTION_TIMEOUT: Final = "8s"
 
+NO_SETTINGS: Final[Mapping[str, str]] = MappingProxyType({})
+
+SILENT_IDLE_SECONDS: Final = 10
+SILENT_PROBE_SECONDS: Final = 5
+SILENT_PROBES_MAX: Final = 3
+"""After 25 seconds without a sign of life a connection is given up, at either end. A host that is
+gone says nothing; by the kernel's own defaults it is waited for two hours, and keeps a place at the
+database that others want."""
+_PROBED: Final = (
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, SILENT_IDLE_SECONDS),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, SILENT_PROBE_SECONDS),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, SILENT_PROBES_MAX),
+    (
+        socket.IPPROTO_TCP,
+        socket.TCP_USER_TIMEOUT,
+        1000 * (SILENT_IDLE_SECONDS + SILENT_PROBES_MAX * SILENT_PROBE_SECONDS),
+    ),
+)
+
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
 
-    Connection = asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]
+    Own = asyncpg.Connection[asyncpg.Record]
+    Connection = Own | PoolConnectionProxy[asyncpg.Record]
 else:
-    Connection = asyncpg.Connection
+    Own = Connection = asyncpg.Connection
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -78,6 +101,19 @@ UNREACHABLE: Final = (
 was asked of it, and the same may be asked again."""
 
 
+class Probed(Own):
+    """A connection that finds out by itself that nobody is at the other end any more."""
+
+    __slots__ = ()
+
+    def __init__(self, protocol: Any, transport: Any, *rest: Any) -> None:
+        super().__init__(protocol, transport, *rest)
+        connected = transport.get_extra_info("socket")
+        if connected is not None and connected.family != socket.AF_UNIX:
+            for level, option, value in _PROBED:
+                connected.setsockopt(level, option, value)
+
+
 @cache
 def statements(package: str, file: str) -> dict[str, str]:
     """The statements of `file` in `package`, by name."""
@@ -89,8 +125,12 @@ def statements(package: str, file: str) -> dict[str, str]:
     }
 
 
-async def connect_pool(url: str, *, size_max: int, application: str) -> asyncpg.Pool:
+async def connect_pool(
+    url: str, *, size_max: int, application: str, settings: Mapping[str, str] = NO_SETTINGS
+) -> asyncpg.Pool:
     """A pool of connections with the timeouts of this module; opens the first lazily.
+
+    `settings`: what else holds in its sessions.
 
     Raises the errors of UNREACHABLE when the database cannot be reached.
     """
@@ -102,7 +142,11 @@ async def connect_pool(url: str, *, size_max: int, application: str) -> asyncpg.
         command_timeout=COMMAND_TIMEOUT_SECONDS,
         max_inactive_connection_lifetime=300.0,
         reset=_leave_clean,
+        connection_class=Probed,
         server_settings={
+            "tcp_keepalives_idle": str(SILENT_IDLE_SECONDS),
+            "tcp_keepalives_interval": str(SILENT_PROBE_SECONDS),
+            "tcp_keepalives_count": str(SILENT_PROBES_MAX),
             "application_name": session_name(application),
             "search_path": SEARCH_PATH,
             "lock_timeout": LOCK_TIMEOUT,
@@ -119,6 +163,7 @@ async def connect_pool(url: str, *, size_max: int, application: str) -> asyncpg.
             "enable_mergejoin": "off",
             "seq_page_cost": "0.02",
             "random_page_cost": "0.02",
+            **settings,
         },
     )
 
@@ -176,14 +221,17 @@ async def reading(
 def rereading(
     read: Callable[Arguments, Coroutine[Any, Any, Result]],
 ) -> Callable[Arguments, Coroutine[Any, Any, Result]]:
-    """A read that is done again when a migration changed the shape of its rows in that moment."""
+    """A read that is done again, whole, where the server broke it off for the sake of another.
+
+    Or because a migration changed the shape of its rows in that moment.
+    """
 
     @wraps(read)
     async def again(*arguments: Arguments.args, **named: Arguments.kwargs) -> Result:
         for _ in range(READS_MAX - 1):
             try:
                 return await read(*arguments, **named)
-            except asyncpg.InvalidCachedStatementError:
+            except SERIALIZATION_FAILURES:
                 continue
         return await read(*arguments, **named)
 

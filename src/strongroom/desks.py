@@ -12,15 +12,20 @@ from strongroom.gateways.lines import Lines
 from strongroom.gateways.port import Gateway
 from strongroom.gateways.rests import Rests
 from strongroom.gateways.tax import Taxes
+from strongroom.payments.engine import SQL as PAYMENTS_SQL
 from strongroom.payments.engine import Engine
+from strongroom.payments.refund_engine import SQL as REFUNDS_SQL
 from strongroom.payments.refund_engine import RefundDesk
 from strongroom.payments.sender import Sender
 from strongroom.tax.desk import TaxDesk
+from strongroom.tax.rows import SQL as TAX_SQL
 from strongroom.telemetry.port import NoTelemetry
+from strongroom.tls import system_tls
 from strongroom.vault.keys import Keyring
 from strongroom.vault.secrets import Secrets
 from strongroom.webhooks.courier import Courier
 from strongroom.webhooks.deliverer import Deliverer
+from strongroom.work.bell import NO_BELL, NoBell
 from strongroom.work.calls import LEASE_OVER_DEADLINE, Calls
 from strongroom.work.worker import Worker
 
@@ -37,6 +42,7 @@ def workers_of(
     buckets: Sequence[int],
     telemetry: NoTelemetry,
     rests: Rests,
+    bell: NoBell = NO_BELL,
 ) -> list[Worker[Any]]:
     """One worker for each lane: payments, and refunds; `rests` is told what their lines say."""
     accounts, deadline = Accounts(pool), settings.gateway_deadline
@@ -70,12 +76,14 @@ def workers_of(
             telemetry.watched_desk("payments", payments, in_flight_max),
             calls,
             in_flight_max=in_flight_max,
+            lane=bell.lane(PAYMENTS_SQL["payments_due"]),
         ),
         Worker(
             telemetry.watched_desk("refunds", refunds, REFUNDS_IN_FLIGHT_MAX),
             refund_calls,
             in_flight_max=REFUNDS_IN_FLIGHT_MAX,
             claim_max=REFUNDS_CLAIMED_MAX,
+            lane=bell.lane(REFUNDS_SQL["refunds_due"]),
         ),
     ]
 
@@ -88,6 +96,7 @@ def tax_worker(
     settings: Settings,
     buckets: Sequence[int],
     telemetry: NoTelemetry,
+    bell: NoBell = NO_BELL,
 ) -> Worker[Any]:
     """The worker that calculates taxes and reports them."""
     calls = Calls(clock, settings.gateway_deadline)
@@ -97,6 +106,7 @@ def tax_worker(
         calls,
         in_flight_max=TAXES_IN_FLIGHT_MAX,
         claim_max=TAXES_IN_FLIGHT_MAX,
+        lane=bell.lane(TAX_SQL["taxes_due"]),
     )
 
 
@@ -108,5 +118,6 @@ def deliverer_of(
     buckets: Sequence[int],
 ) -> Deliverer:
     """What tells endpoints of the log; to this machine itself only where the settings say so."""
-    courier = Courier(loopback_allowed=settings.webhooks_to_loopback)
+    tls = system_tls(settings.mode)
+    courier = Courier(loopback_allowed=settings.webhooks_to_loopback, tls=tls)
     return Deliverer(pool, clock, secrets, courier, buckets)

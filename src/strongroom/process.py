@@ -7,6 +7,7 @@ import signal
 from typing import Final, Protocol
 
 from strongroom.config import ConfigurationError, Settings
+from strongroom.work.lasting import lasting, let_go
 
 GC_THRESHOLD: Final = 20_000
 
@@ -52,16 +53,29 @@ async def serve_until_stopped(server: Listening, readiness: Draining) -> None:
     """Serves until SIGTERM or SIGINT, and until what was taken in is answered."""
     calm_collector()
     stopping = stop_signals()
-    serving = asyncio.create_task(server.listen())
-    await asyncio.wait(
-        {serving, asyncio.create_task(stopping.wait())}, return_when=asyncio.FIRST_COMPLETED
-    )
+    serving = lasting(server.listen())
+    asked = lasting(stopping.wait())
+    await asyncio.wait((serving, asked), return_when=asyncio.FIRST_COMPLETED)
+    await let_go(asked)
     readiness.draining = True
     server.stop()
     await serving
 
 
-def refuse_root(settings: Settings) -> None:
-    """Live processes do not run as uid 0. Raises ConfigurationError."""
-    if settings.mode == "live" and os.geteuid() == 0:
-        raise ConfigurationError("live mode does not run as root: use a user of its own.")
+def refuse_unsafe(settings: Settings, *, moves_money: bool) -> None:
+    """Live processes do not run as uid 0, nor take money in without a witness elsewhere.
+
+    Raises ConfigurationError, with every reason.
+    """
+    if settings.mode != "live":
+        return
+    reasons = []
+    if os.geteuid() == 0:
+        reasons.append("live mode does not run as root: use a user of its own.")
+    if moves_money and not settings.witnesses_elsewhere:
+        reasons.append(
+            "live mode takes no money in with no witness elsewhere: whoever has the signer's key "
+            "could rewrite the log. Name one on another machine in `witnesses` (docs/log.md)."
+        )
+    if reasons:
+        raise ConfigurationError("\n".join(reasons))

@@ -1,4 +1,4 @@
-"""Whose webhooks are taken in; the pages, fields, taxes and wallets of gateways: of the root."""
+"""Whose webhooks are taken in; what gateways have beside payments, by its port: of the root."""
 
 from typing import Final
 
@@ -7,11 +7,13 @@ from strongroom.clock import SystemClock
 from strongroom.config import Settings
 from strongroom.gateways.braintree.page import page_parts as braintree_page
 from strongroom.gateways.fields import Fields
+from strongroom.gateways.history import Charges, History
 from strongroom.gateways.port import Credentials
 from strongroom.gateways.stripe.page import page_parts as stripe_page
 from strongroom.gateways.tax import Taxes
 from strongroom.gateways.wallet import Wallet
 from strongroom.http.webhooks import AnswerChallenge, Source
+from strongroom.settlement.port import SettlementGateway
 from strongroom.vault.kinds import BRAINTREE_WEBHOOK_KEY, STRIPE_WEBHOOK_SECRET
 from strongroom.webhooks.hints import ReadWebhook
 
@@ -78,3 +80,28 @@ def wallets_of(settings: Settings, credentials: Credentials) -> dict[str, Wallet
         "stripe": StripeWallet(clock, credentials, returned, mode=mode),
         "braintree": BraintreeWallet(clock, credentials, mode=mode),
     }
+
+
+def settlement_of(settings: Settings, credentials: Credentials) -> dict[str, SettlementGateway]:
+    """The adapters for what becomes of money that was taken."""
+    from strongroom.gateways.braintree.settlement import BraintreeSettlement
+    from strongroom.gateways.stripe.settlement import StripeSettlement
+
+    clock, mode = SystemClock(), settings.mode
+    return {
+        "stripe": StripeSettlement(clock, credentials, mode=mode),
+        "braintree": BraintreeSettlement(clock, credentials, mode=mode),
+    }
+
+
+def histories_of(
+    settings: Settings, credentials: Credentials
+) -> tuple[dict[str, History], dict[str, Charges]]:
+    """By gateway, what lists events, and what lists charges; Braintree has no list of events."""
+    from strongroom.gateways.braintree.history import BraintreeCharges
+    from strongroom.gateways.stripe.history import StripeHistory
+
+    clock, mode = SystemClock(), settings.mode
+    stripe = StripeHistory(clock, credentials, mode)
+    braintree = BraintreeCharges(clock, credentials, mode)
+    return {"stripe": stripe}, {"stripe": stripe, "braintree": braintree}

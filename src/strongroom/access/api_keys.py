@@ -20,8 +20,9 @@ from msgspec import Struct
 
 from strongroom.clock import monotonic_seconds
 from strongroom.database import UNREACHABLE, Connection, rows_by_id, statements
-from strongroom.errors import Unauthenticated, Unavailable
+from strongroom.errors import Unauthenticated, Unavailable, described
 from strongroom.ids import MalformedId, from_text, tag_of, to_text
+from strongroom.work.lasting import lasting, let_go
 
 SQL: Final = statements("strongroom.access", "access.sql")
 SCOPES: Final = frozenset(
@@ -88,13 +89,11 @@ class ApiKeys:
 
     def start(self) -> None:
         """Starts the check for revocations in the running loop."""
-        self._task = asyncio.create_task(self._check_forever())
+        self._task = lasting(self._check_forever())
 
     async def close(self) -> None:
         """Stops it."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await let_go(self._task)
 
     async def authenticate(self, authorization: str | None) -> Credential:
         """The credential behind an Authorization header.
@@ -184,6 +183,9 @@ class ApiKeys:
             except (asyncpg.PostgresError, *UNREACHABLE) as error:
                 # Keys that stay unchecked are refused after STALE_SECONDS.
                 log.warning("keys_not_checked", error=type(error).__name__)
+                continue
+            except Exception as fault:  # noqa: BLE001 - what gets stale is looked up by itself
+                log.error("keys_not_checked", **described(fault))
                 continue
             for key in wanted:
                 if key in found:

@@ -49,3 +49,6 @@ WHERE legal_entity_id = $1 AND payment_id = $2 AND token = $3 AND lease = $4;
 -- put_off_card_look: when to ask again, or that nobody does
 UPDATE card_looks SET run_at = $5
 WHERE legal_entity_id = $1 AND payment_id = $2 AND token = $3 AND lease = $4;
+
+-- card_looks_due: a row if something is due in these buckets; the bell of a worker asks
+SELECT FROM card_looks WHERE bucket = ANY ($1::smallint[]) AND run_at <= $2

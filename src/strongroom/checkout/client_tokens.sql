@@ -42,3 +42,6 @@ WHERE legal_entity_id = $1 AND substring(sealed FROM 4 FOR 4) < $2;
 -- drop_stale_client_tokens: they are good for a day, and a page asks for another
 DELETE FROM client_tokens
 WHERE legal_entity_id = $1 AND substring(sealed FROM 4 FOR 4) < $2;
+
+-- client_tokens_due: a row if something is due in these buckets; the bell of a worker asks
+SELECT FROM client_tokens WHERE bucket = ANY ($1::smallint[]) AND run_at <= $2

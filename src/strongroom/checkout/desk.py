@@ -11,6 +11,7 @@ from strongroom.clock import Clock
 from strongroom.gateways.fields import Fields
 from strongroom.telemetry.port import NoTelemetry
 from strongroom.vault.keys import Keyring
+from strongroom.work.bell import NoBell
 
 
 def errands_of(
@@ -21,9 +22,10 @@ def errands_of(
     deadline: timedelta,
     buckets: Sequence[int],
     telemetry: NoTelemetry,
+    bell: NoBell,
 ) -> tuple[Issuer, Looker]:
     """Both kinds, each to be run beside the payments."""
     return (
-        Issuer(pool, clock, fields.client_tokens, keyring, deadline, buckets, telemetry),
-        Looker(pool, clock, fields.cards, keyring, deadline, buckets, telemetry),
+        Issuer(pool, clock, fields.client_tokens, keyring, deadline, buckets, telemetry, bell),
+        Looker(pool, clock, fields.cards, keyring, deadline, buckets, telemetry, bell),
     )

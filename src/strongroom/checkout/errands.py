@@ -23,6 +23,7 @@ from strongroom.gateways.port import Account, Asking
 from strongroom.payments.states import NotSent, Unknown
 from strongroom.telemetry.port import NoTelemetry
 from strongroom.vault.keys import UNAVAILABLE
+from strongroom.work.bell import NO_BELL, NoBell
 from strongroom.work.calls import Calls
 
 UNDER_WAY_MAX: Final = 32
@@ -42,12 +43,14 @@ log = structlog.get_logger()
 class Kind(NamedTuple, Generic[Job]):
     """Errands of one kind.
 
-    `claim` is a statement over buckets, now, how many and the lease's end; `job` is made of a row
-    of its answer. `do` does one; what it raises is logged, and tried again under the next lease.
+    `claim` is a statement over buckets, now, how many and the lease's end, `due` what a bell asks;
+    `job` is made of a row of what was claimed. `do` does one; what it raises is logged, and tried
+    again under the next lease.
     """
 
     operation: Operation
     claim: str
+    due: str
     job: Callable[..., Job]
     do: Callable[[Job], Awaitable[None]]
 
@@ -64,12 +67,14 @@ class Errands(Generic[Job]):
         buckets: Sequence[int],
         telemetry: NoTelemetry,
         kind: Kind[Job],
+        bell: NoBell = NO_BELL,
     ) -> None:
         self._pool, self._clock, self._accounts = pool, clock, Accounts(pool)
         self._gateways = gateways
         self._calls = Calls(clock, deadline, Lines(UNDER_WAY_MAX, telemetry=telemetry))
         self._buckets, self._operation = list(buckets), kind.operation
         self._kind = kind
+        self._lane = bell.lane(kind.due)
         self._under_way: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -84,7 +89,7 @@ class Errands(Generic[Job]):
                     said = {"error": type(fault).__name__} if known else described(fault)
                     log.warning("errands_not_claimed", operation=self._operation, **said)
                     await asyncio.sleep(FAILED_WAIT_SECONDS)
-                await asyncio.sleep(IDLE_WAIT_SECONDS)
+                await self._lane.rest(IDLE_WAIT_SECONDS)
         finally:
             for task in self._under_way:
                 task.cancel()

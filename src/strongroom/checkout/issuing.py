@@ -16,6 +16,7 @@ from strongroom.gateways.fields import ClientToken, FieldsGateway
 from strongroom.payments.states import NotSent, Unknown
 from strongroom.telemetry.port import NO_TELEMETRY, NoTelemetry
 from strongroom.vault.keys import Keyring
+from strongroom.work.bell import NO_BELL, NoBell
 
 NO_MERCHANT_ACCOUNT: Final = "merchant_account_missing"
 NO_FIELDS: Final = "no_client_tokens"
@@ -44,10 +45,13 @@ class Issuer:
         deadline: timedelta,
         buckets: Sequence[int],
         telemetry: NoTelemetry = NO_TELEMETRY,
+        bell: NoBell = NO_BELL,
     ) -> None:
         self._pool, self._clock, self._keyring = pool, clock, keyring
-        kind = Kind("client_token", SQL["claim_client_tokens"], Job, self._make)
-        self._errands = Errands(pool, clock, gateways, deadline, buckets, telemetry, kind)
+        kind = Kind(
+            "client_token", SQL["claim_client_tokens"], SQL["client_tokens_due"], Job, self._make
+        )
+        self._errands = Errands(pool, clock, gateways, deadline, buckets, telemetry, kind, bell)
         self.run, self.begin = self._errands.run, self._errands.begin
 
     async def _make(self, job: Job) -> None:

@@ -17,6 +17,7 @@ from strongroom.gateways.lines import WithheldWhy
 from strongroom.payments.states import NotSent, Unknown
 from strongroom.telemetry.port import NO_TELEMETRY, NoTelemetry
 from strongroom.vault.keys import Keyring
+from strongroom.work.bell import NO_BELL, NoBell
 
 NO_READER: Final = "no_card_looks"
 NOBODY_WAITS: Final = "nobody_waits"
@@ -47,10 +48,11 @@ class Looker:
         deadline: timedelta,
         buckets: Sequence[int],
         telemetry: NoTelemetry = NO_TELEMETRY,
+        bell: NoBell = NO_BELL,
     ) -> None:
         self._pool, self._clock, self._keyring = pool, clock, keyring
-        kind = Kind("card_look", SQL["claim_card_looks"], Job, self._look)
-        self._errands = Errands(pool, clock, gateways, deadline, buckets, telemetry, kind)
+        kind = Kind("card_look", SQL["claim_card_looks"], SQL["card_looks_due"], Job, self._look)
+        self._errands = Errands(pool, clock, gateways, deadline, buckets, telemetry, kind, bell)
         self.run, self.begin = self._errands.run, self._errands.begin
 
     async def _look(self, job: Job) -> None:

@@ -39,11 +39,13 @@ from strongroom.database import reading, writing
 from strongroom.directory import Entities
 from strongroom.errors import Conflict, InvariantBroken
 from strongroom.gateways.port import Account
+from strongroom.http.asking import held_back
 from strongroom.http.bodies import CreatePayment, Instrument, check_instrument
 from strongroom.http.commands import done_or_raise
 from strongroom.http.consents import SaveBody
-from strongroom.http.creation import Creation, Wanted
+from strongroom.http.creation import Creation, wanted_of
 from strongroom.ids import tag_of, to_text
+from strongroom.log.window import NoWindow
 from strongroom.payments.commands import Commander, Order
 from strongroom.payments.idempotency import fingerprint
 from strongroom.payments.reads import read_payments
@@ -88,6 +90,7 @@ class Till(Struct, frozen=True, kw_only=True):
     texts: TextStore
     save_of: Callable[[Payment], Awaitable[SaveBody | None]]
     back_url: Callable[[UUID], str]
+    window: NoWindow
 
 
 class Paying:
@@ -100,6 +103,7 @@ class Paying:
         self._card_looks = CardLooks(pool)
         self._creation, self._commander = till.creation, till.commander
         self._back_url, self._save_of = till.back_url, till.save_of
+        self._window = till.window
 
     async def link(self, token: str) -> Link:
         """The link with this address. Raises NoSuchLink."""
@@ -171,8 +175,8 @@ class Paying:
 
         `account_text` is the account that the page showed the fields of: where the payment would go
         to another one by now, nothing is tried. Raises OutOfStep, TooManyTries, Invalid for what is
-        no token, NotSeen where its card could not be learnt, and what Commander.carry_out and
-        Creation.one raise.
+        no token, Unavailable while no money is moved, NotSeen where its card could not be learnt,
+        and what Commander.carry_out and Creation.one raise.
         """
         payment, now = await self._current(link), self._clock.now()
         standing = standing_of(link, payment, now)
@@ -180,6 +184,8 @@ class Paying:
             return standing  # sent twice: what the first has come to
         if standing.step != "open" or standing.number != number:
             raise OutOfStep
+        if (held := await held_back(self._window, link.legal_entity_id)) is not None:
+            raise held
         chosen = await self._choosing.of(payment)
         if chosen is None or to_text("gwa", chosen.account.gateway_account_id) != account_text:
             raise OutOfStep
@@ -282,4 +288,4 @@ class Paying:
     async def _pay_anew(self, link: Link, number: int, body: CreatePayment) -> None:
         nobodys_key = UUID(int=0)
         credential = Credential(link.legal_entity_id, nobodys_key, frozenset(), ACTOR)
-        await self._creation.one(credential, Wanted(link.key_of_try(number), body))
+        await self._creation.one(credential, wanted_of(link.key_of_try(number), body))

@@ -37,6 +37,7 @@ BODY_BYTES_MAX: Final = 4 * 1024
 ADDRESS_CHARACTERS_MAX: Final = 64
 FAULTS: Final = 500
 """Below that a request was refused for what it is, before anything was done."""
+NOTHING_DONE: Final = ("queue_full", "log_window_exceeded")
 LOOKUPS_MAX: Final = 16
 """Links that are looked up at once: anybody can ask for some that do not exist."""
 FOREVER: Final = b"public, max-age=31536000, immutable"
@@ -131,7 +132,7 @@ class Site:
             problem = problem_of(error)
             log.info("checkout_refused", reason=problem.code)
             # What is under way when something breaks may be on disk all the same.
-            is_sure = problem.status < FAULTS or problem.code == "queue_full"
+            is_sure = problem.status < FAULTS or problem.code in NOTHING_DONE
             told = Told(problem.code, _LATER if is_sure else _UNSURE)
             await self._json(send, problem.status, told)
 

@@ -203,6 +203,9 @@ def _add_payments(add, commands, group) -> None:  # type: ignore[no-untyped-def]
         commands, "explain", "everything known about a payment, in order", _call("explain")
     )
     explain.add_argument("id")
+    explain.add_argument(
+        "--bundle", type=Path, metavar="FILE", help="write it there, with the log's signature"
+    )
 
 
 def _add_webhooks(add, group) -> None:  # type: ignore[no-untyped-def]

@@ -5,7 +5,6 @@ with one, a worker asks it for (checkout/issuing.py). Whatever is wrong with a p
 no more than what an API key could do, and no API key ever comes here.
 """
 
-import asyncio
 import os
 from functools import partial
 from typing import Final
@@ -30,6 +29,7 @@ from strongroom.gateways.rules import Routes
 from strongroom.http.creation import Creation
 from strongroom.http.server import Server
 from strongroom.http.traffic import Traffic
+from strongroom.log.window import NoWindow, window_of
 from strongroom.payments.accept import Acceptor
 from strongroom.payments.commands import Commander
 from strongroom.payments.texts import TextStore
@@ -38,6 +38,7 @@ from strongroom.sources import PAGES
 from strongroom.tax.rows import read_calculations
 from strongroom.telemetry.chosen import telemetry_of
 from strongroom.vault.opening import Vault, open_vault
+from strongroom.work.lasting import lasting, let_go
 
 CONNECTIONS: Final = 8
 OLDEST_WORKER: Final = 35
@@ -67,7 +68,8 @@ async def serve_checkout(home: Home, host: str, port: int, metrics_port: int | N
     acceptor = Acceptor(pool, writers=settings.accept_writers, batch_max=settings.accept_batch_max)
     commander, texts = Commander(pool), TextStore(pool, vault.keyring, seals=is_finished)
     rules = Routes(home.path, tuple(AMOUNT_RULES))
-    till = _till(settings, pool, vault, acceptor, commander, texts, rules)
+    window = await window_of(settings, pool, clock, telemetry)
+    till = _till(settings, pool, vault, acceptor, commander, texts, rules, window)
     site = Site(
         Paying(pool, clock, till),
         Reports(pool),
@@ -86,12 +88,13 @@ async def serve_checkout(home: Home, host: str, port: int, metrics_port: int | N
     acceptor.start()
     commander.start()
     telemetry.start()
-    sealing = asyncio.create_task(texts.seal_from_then_on())
+    window.start()
+    sealing = lasting(texts.seal_from_then_on())
     await serve_until_stopped(server, site)
-    sealing.cancel()
-    await asyncio.gather(sealing, return_exceptions=True)
+    await let_go(sealing)
     await acceptor.drain()
     await commander.drain()
+    await window.close()
     await telemetry.close()
     await vault.close()
     await pool.close()
@@ -106,6 +109,7 @@ def _till(
     commander: Commander,
     texts: TextStore,
     rules: Routes,
+    window: NoWindow,
 ) -> Till:
     """What a payment passes on its way, over the parts of this process."""
     instruments = instruments_over(pool, SystemClock(), rules)
@@ -117,6 +121,7 @@ def _till(
         random_bytes=os.urandom,
         calculations=partial(read_calculations, pool),
         want=partial(want, pool, vault.subjects),
+        window=window,
     )
     return Till(
         choosing=Choosing(pool, instruments, PAGES),
@@ -127,6 +132,7 @@ def _till(
         texts=texts,
         save_of=partial(save_of, pool, vault.subjects),
         back_url=partial(back_url, settings.checkout_url),
+        window=window,
     )
 
 

@@ -4,8 +4,6 @@ import argparse
 import asyncio
 import re
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from uuid import UUID
 
 import asyncpg
@@ -13,10 +11,11 @@ import asyncpg
 from strongroom.access.api_keys import SCOPES, add_key
 from strongroom.access.api_keys import SQL as ACCESS_SQL
 from strongroom.cli.named import account_of, entity_named, entity_of, id_of
+from strongroom.cli.reading import reader
 from strongroom.cli.secrets import entered, vault_at_hand
 from strongroom.clock import SystemClock, microseconds_since_epoch, rfc3339
 from strongroom.config import ConfigurationError, Home
-from strongroom.database import begin, connect_pool, see
+from strongroom.database import begin, see
 from strongroom.directory import create_entity
 from strongroom.gateways.accounts import PER_CURRENCY
 from strongroom.gateways.accounts import SQL as ACCOUNTS_SQL
@@ -33,18 +32,6 @@ from strongroom.vault.secrets import Slot
 
 SECRET_KINDS = {"stripe": STRIPE_API_KEY, "braintree": BRAINTREE_KEYS}
 """By gateway, what an account signs in with."""
-
-
-@asynccontextmanager
-async def _reader(home: Home) -> AsyncIterator[asyncpg.Pool]:
-    """A pool with the rights of the API, for reading payments."""
-    pool = await connect_pool(
-        home.secret("database_api_url"), size_max=1, application="strongroom-cli"
-    )
-    try:
-        yield pool
-    finally:
-        await pool.close()
 
 
 def entities_create(options: argparse.Namespace) -> int:
@@ -230,7 +217,11 @@ def payments_show(options: argparse.Namespace) -> int:
 
 
 def explain(options: argparse.Namespace) -> int:
-    """Prints everything known about a payment, in order."""
+    """Prints everything known about a payment, in order; or writes it as a bundle."""
+    if options.bundle is not None:
+        from strongroom.cli.bundling import bundle
+
+        return bundle(options)
     return _with_history(options, short=False)
 
 
@@ -239,7 +230,7 @@ def _with_history(options: argparse.Namespace, *, short: bool) -> int:
     payment_id = id_of("pay", options.id)
 
     async def run() -> list[str]:
-        async with _reader(home) as pool:
+        async with reader(home) as pool:
             async with pool.acquire() as connection:
                 entity = await entity_of(connection, payment_id)
             history = await read_history(pool, entity, payment_id)
@@ -256,7 +247,7 @@ def payments_list(options: argparse.Namespace) -> int:
     home = Home(options.home)
 
     async def run() -> list[Payment]:
-        async with _reader(home) as pool:
+        async with reader(home) as pool:
             async with pool.acquire() as connection:
                 entity = await entity_named(connection, options.entity)
             filters = Filters(status=options.status)

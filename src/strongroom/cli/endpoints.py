@@ -9,7 +9,12 @@ def add_endpoints(add, group) -> None:  # type: ignore[no-untyped-def]
     """The commands of this module."""
     endpoints = group("endpoints", "where your servers are told what happened")
     new = add(endpoints, "add", "add an address, and show its secret, once", _telling("add"))
-    new.add_argument("url", metavar="URL", help="https://…")
+    new.add_argument(
+        "url", nargs="?", metavar="URL", help="https://… (default: you are asked for it)"
+    )
+    new.add_argument(
+        "--url-file", type=Path, metavar="FILE", help="read the address from here, 0600"
+    )
     new.add_argument("--entity", help="default: the only one")
     new.add_argument("--kinds", default="", help="as payment.succeeded,refund.* (default: all)")
     new.add_argument(

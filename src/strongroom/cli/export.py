@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import csv
+import errno
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -26,7 +27,7 @@ Write = Callable[[Reference], None]
 
 def export_references(options: argparse.Namespace) -> int:
     """Writes a line for each, to a file or as output; stderr shows how far it is."""
-    with _opened(options.file) as out:
+    with opened_whole(options.file) as out:
         number = asyncio.run(_export(Home(options.home), options.entity, _writer(options, out)))
     print(f"{number} references", file=sys.stderr)
     return 0
@@ -59,13 +60,18 @@ def _writer(options: argparse.Namespace, out: TextIO) -> Write:
 
 
 @contextmanager
-def _opened(file: Path | None) -> Iterator[TextIO]:
+def opened_whole(file: Path | None) -> Iterator[TextIO]:
     """Standard output, or a file that only its owner reads, and that is there once it is whole."""
     if file is None:
         yield sys.stdout
         return
+    if file.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     part = file.with_name(file.name + ".part")
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as out:
-        yield out
-    part.replace(file)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as out:
+            yield out
+        part.replace(file)
+    finally:
+        part.unlink(missing_ok=True)

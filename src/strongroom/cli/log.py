@@ -15,6 +15,7 @@ def add_log(add, commands, group) -> None:  # type: ignore[no-untyped-def]
     what = verify.add_mutually_exclusive_group(required=True)
     what.add_argument("--log", type=Path, metavar="FOLDER", help="the copy: tiles and checkpoint")
     what.add_argument("--proof", type=Path, metavar="FILE", help="of one entry, or of `prove`")
+    what.add_argument("--bundle", type=Path, metavar="FILE", help="of `explain --bundle`")
     what.add_argument(
         "--rows", action="store_true", help="the log of this home, and whether its rows agree"
     )
@@ -34,7 +35,7 @@ def add_log(add, commands, group) -> None:  # type: ignore[no-untyped-def]
         metavar="FILE",
         action="append",
         default=[],
-        help="public key of a witness that must have cosigned the log; may be repeated",
+        help="public key of a witness that must have cosigned it; may be repeated",
     )
     verify.add_argument("--entry", type=Path, metavar="FILE", help="the entry, its very bytes")
 
@@ -54,6 +55,10 @@ def _add_epochs(add, commands, group) -> None:  # type: ignore[no-untyped-def]
     accept.add_argument("--entity", required=True, metavar="ID")
     accept.add_argument("--epoch", required=True, type=int, metavar="N")
     accept.add_argument("--yes", action="store_true", help="do not ask first")
+    retire = add(actions, "retire-log", "give up a log that the database has lost", _retire_log)
+    retire.add_argument("--entity", required=True, metavar="ID")
+    retire.add_argument("--because", required=True, help="why; it stays in the signer's memory")
+    retire.add_argument("--yes", action="store_true", help="do not ask first")
     logs = group("log", "the logs, after a restore")
     new = add(logs, "new-epoch", "go on after a restore, and say in the log what it lost", _epoch)
     new.add_argument("--because", required=True, help="why; it stays in the log")
@@ -73,6 +78,12 @@ def _accept_epoch(options: argparse.Namespace) -> int:
     from strongroom.cli.epochs import accept_epoch
 
     return accept_epoch(options)
+
+
+def _retire_log(options: argparse.Namespace) -> int:
+    from strongroom.cli.epochs import retire_log
+
+    return retire_log(options)
 
 
 def _prove(options: argparse.Namespace) -> int:

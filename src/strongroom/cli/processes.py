@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 from strongroom.config import Home
@@ -14,7 +15,8 @@ def run_api(options: argparse.Namespace) -> int:
     from strongroom.app import serve_api
 
     host, port, metrics_port = options.host, options.port, options.metrics_port
-    return _run(options, lambda home: serve_api(home, host, port, metrics_port))
+    serve = partial(serve_api, host=host, port=port, metrics_port=metrics_port)
+    return _run(options, serve, moves_money=True)
 
 
 def run_checkout(options: argparse.Namespace) -> int:
@@ -22,7 +24,8 @@ def run_checkout(options: argparse.Namespace) -> int:
     from strongroom.cli.checkout import serve_checkout
 
     host, port, metrics_port = options.host, options.port, options.metrics_port
-    return _run(options, lambda home: serve_checkout(home, host, port, metrics_port))
+    serve = partial(serve_checkout, host=host, port=port, metrics_port=metrics_port)
+    return _run(options, serve, moves_money=True)
 
 
 def run_worker(options: argparse.Namespace) -> int:
@@ -39,14 +42,15 @@ def run_signer(options: argparse.Namespace) -> int:
     return _run(options, lambda home: run_signer(home, options.metrics_port))
 
 
-def _run(options: argparse.Namespace, process: Process) -> int:
+def _run(options: argparse.Namespace, process: Process, *, moves_money: bool = False) -> int:
     import uvloop
 
-    from strongroom.process import refuse_root
+    from strongroom.process import refuse_unsafe
     from strongroom.telemetry.logs import set_up_logs
+    from strongroom.work.lasting import with_its_parts
 
     set_up_logs()
     home = Home(options.home)
-    refuse_root(home.settings())
-    uvloop.run(process(home))
+    refuse_unsafe(home.settings(), moves_money=moves_money)
+    uvloop.run(with_its_parts(process(home)))
     return 0

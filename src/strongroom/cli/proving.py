@@ -3,18 +3,15 @@
 import argparse
 import asyncio
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import UUID
 
-import asyncpg
-
 from strongroom.cli.named import entity_named, entity_of
+from strongroom.cli.reading import reader
 from strongroom.cli.verifying import LateBar, read_verifier
 from strongroom.clock import SystemClock
 from strongroom.config import ConfigurationError, Home
-from strongroom.database import connect_pool, reading, statements
+from strongroom.database import reading, statements
 from strongroom.ids import MalformedId, from_any_text
 from strongroom.log.comparing import Compared, Comparing
 from strongroom.log.epochs import name_of, newest_epoch
@@ -24,17 +21,16 @@ from strongroom.log.tiles import CHECKPOINT, PUBLIC_KEY, TileFolder, TilesRefuse
 from strongroom.log.verifying import LogRefused, Verified, verify_folder
 
 SQL = statements("strongroom.log", "log.sql")
-
-
-@asynccontextmanager
-async def _reader(home: Home) -> AsyncIterator[asyncpg.Pool]:
-    """A pool with the rights of the API."""
-    url = home.secret("database_api_url")
-    pool = await connect_pool(url, size_max=1, application="strongroom-cli")
-    try:
-        yield pool
-    finally:
-        await pool.close()
+COUNTED = {
+    "payment": "payments",
+    "refund": "refunds",
+    "dispute": "disputes",
+    "payout": "payouts",
+    "customer": "customers",
+    "payment_method": "saved",
+    "tax_calculation": "taxes",
+}
+"""What the rows of a family are called in a line."""
 
 
 def prove(options: argparse.Namespace) -> int:
@@ -46,7 +42,7 @@ def prove(options: argparse.Namespace) -> int:
         raise ConfigurationError(f"this is {error}.") from None
 
     async def read() -> tuple[UUID, list[tuple[int, bytes]]]:
-        async with _reader(home) as pool:
+        async with reader(home) as pool:
             async with pool.acquire() as connection:
                 entity = await entity_of(connection, identifier)
             async with reading(pool, [entity]) as connection:
@@ -56,7 +52,7 @@ def prove(options: argparse.Namespace) -> int:
     entity, entries = asyncio.run(read())
     if not entries:
         raise ConfigurationError("the log says nothing of it, or not yet.")
-    folder, verifier = _log_of(home, entity, options.key)
+    folder, verifier = log_of(home, entity, options.key)
     try:
         content = make_proof(options.id, folder, entries, verifier)
     except LogRefused as refusal:
@@ -74,17 +70,23 @@ def verify_rows(options: argparse.Namespace) -> int:
     home = Home(options.home)
 
     async def run() -> tuple[Verified, Compared]:
-        async with _reader(home) as pool:
+        async with reader(home) as pool:
             async with pool.acquire() as connection:
                 entity = await entity_named(connection, options.entity)
-            folder, verifier = _log_of(home, entity, options.key)
+            folder, verifier = log_of(home, entity, options.key)
             progress = LateBar()
             try:
                 verified = verify_folder(folder, verifier, progress=progress)
             finally:
                 progress.end()
             comparing = Comparing(pool, entity, SystemClock().now())
-            return verified, await comparing.compare(folder.entries(0, verified.size))
+            progress = LateBar()
+            try:
+                return verified, await comparing.compare(
+                    folder.entries(0, verified.size), lambda done: progress(done, verified.size)
+                )
+            finally:
+                progress.end()
 
     try:
         verified, compared = asyncio.run(run())
@@ -94,14 +96,15 @@ def verify_rows(options: argparse.Namespace) -> int:
     print(f"origin    {verified.origin}\nsize      {verified.size}")
     print(f"root      {to_base64(verified.root)}")
     print(f"events    {compared.events} agree or are named below, {compared.waiting} to be signed")
-    print(f"payments  {compared.payments}")
+    for family, count in compared.rows.items():
+        print(f"{COUNTED[family]:<9} {count}")
     for problem in compared.problems:
         print(f"strongroom: {problem}", file=sys.stderr)
     return 1 if compared.problems else 0
 
 
-def _log_of(home: Home, entity: UUID, key: Path | None) -> tuple[TileFolder, NoteVerifier]:
-    """The newest epoch that was signed."""
+def log_of(home: Home, entity: UUID, key: Path | None) -> tuple[TileFolder, NoteVerifier]:
+    """The newest epoch that was signed. Raises ConfigurationError where there is none."""
     logs = home.logs
     epoch = newest_epoch(logs, entity, lambda folder: (folder / CHECKPOINT).exists())
     path = logs / name_of(entity, epoch)

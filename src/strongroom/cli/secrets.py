@@ -120,7 +120,9 @@ def secrets_retire(options: argparse.Namespace) -> int:
     return 0
 
 
-def entered(kind: SecretKind, environment: str, file: Path | None) -> Secret:
+def entered(
+    kind: SecretKind, environment: str, file: Path | None, *, option: str = "--file"
+) -> Secret:
     """The secret from its file, or from who sits at the terminal. Raises ConfigurationError."""
     if file is not None:
         if file.stat().st_mode & 0o077:
@@ -128,7 +130,7 @@ def entered(kind: SecretKind, environment: str, file: Path | None) -> Secret:
         with file.open("rb") as stream:
             return checked(kind, environment, Secret(stream.read(SECRET_BYTES_MAX + 2).strip()))
     if not sys.stdin.isatty():
-        raise ConfigurationError("nobody is there to type it: give a file by --file.")
+        raise ConfigurationError(f"nobody is there to type it: give a file by {option}.")
     return checked(kind, environment, Secret(getpass.getpass(f"{kind.name}: ").strip()))
 
 

@@ -5,7 +5,6 @@ It needs no more of the database than to read the log. Run it as a user of its o
 files can sign, and the payments' processes have no need of them.
 """
 
-import asyncio
 from typing import Final
 
 import structlog
@@ -21,7 +20,9 @@ from strongroom.log.signing import Signer
 from strongroom.log.submitting import Submitter
 from strongroom.process import calm_collector, stop_signals
 from strongroom.telemetry.chosen import telemetry_of
+from strongroom.tls import system_tls
 from strongroom.vault.secret import Secret
+from strongroom.work.lasting import lasting, let_go
 
 KEY: Final = "log_key"
 MEMORY: Final = "signer"
@@ -49,21 +50,23 @@ async def run_signer(home: Home, metrics_port: int | None = None) -> None:
     home.logs.mkdir(exist_ok=True)
     telemetry = telemetry_of(settings, clock, "strongroom-signer", metrics_port)
     signer = Signer(pool, clock, key, home.logs, memory, telemetry)
-    submitter = Submitter(home.logs, settings.witnesses, clock, telemetry)
+    submitter = Submitter(
+        home.logs,
+        settings.witnesses,
+        clock,
+        telemetry,
+        signer.cosigned,
+        system_tls(settings.mode),
+    )
     await signer.remember()
     telemetry.watch_signing(signer.stopped, submitter.behind)
     telemetry.start()
     calm_collector()
     stopping = stop_signals()
-    running = asyncio.create_task(signer.run())
-    submitting = asyncio.create_task(submitter.run())
+    parts = lasting(signer.run()), lasting(submitter.run())
     log.info("signer_ready", mode=settings.mode)
-    await asyncio.wait(
-        {running, asyncio.create_task(stopping.wait())}, return_when=asyncio.FIRST_COMPLETED
-    )
-    running.cancel()
-    submitting.cancel()
-    await asyncio.gather(running, submitting, return_exceptions=True)
+    await stopping.wait()
+    await let_go(*parts)
     await telemetry.close()
     memory.release()
     await pool.close()

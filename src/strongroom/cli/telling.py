@@ -13,7 +13,7 @@ import msgspec
 
 from strongroom.access.api_keys import SQL as ACCESS_SQL
 from strongroom.cli.named import entity_named, entity_of, id_of
-from strongroom.cli.secrets import vault_at_hand
+from strongroom.cli.secrets import entered, vault_at_hand
 from strongroom.clock import SystemClock, microseconds_since_epoch, rfc3339
 from strongroom.config import ConfigurationError, Home, replace_file
 from strongroom.database import begin
@@ -62,11 +62,11 @@ class Held(NamedTuple):
 
 def endpoints_add(options: argparse.Namespace) -> int:
     """Adds one; prints its id, and its secret once."""
-    home, secret = Home(options.home), new_secret()
+    home, secret, url = Home(options.home), new_secret(), _url_of(options)
     loopback = home.settings().webhooks_to_loopback
     try:
-        host = checked_url(options.url, loopback_allowed=loopback).host
-        url = checked(kind_of(WEBHOOK_URL), "stand_in", Secret(options.url))
+        host = checked_url(url.reveal_text(), loopback_allowed=loopback).host
+        url = checked(kind_of(WEBHOOK_URL), "stand_in", url)
     except UrlRefused as error:
         raise ConfigurationError(f"nothing is sent to such an address: {error}.") from None
     kinds = kinds_of(options.kinds, ConfigurationError)
@@ -104,6 +104,19 @@ def endpoints_add(options: argparse.Namespace) -> int:
     print(f"told      {', '.join(kinds) or 'all events'}, from log index {first} on")
     _show(secret, options.secret_file)
     return 0
+
+
+def _url_of(options: argparse.Namespace) -> Secret:
+    """The address: of the arguments, of a file, or of who sits at the terminal.
+
+    One with a token in it is no argument: others would see it in the list of processes. Raises
+    ConfigurationError.
+    """
+    if options.url is None:
+        return entered(kind_of(WEBHOOK_URL), "stand_in", options.url_file, option="--url-file")
+    if options.url_file is not None:
+        raise ConfigurationError("say the address, or a file that has it.")
+    return Secret(options.url)
 
 
 def endpoints_rotate(options: argparse.Namespace) -> int:

@@ -50,7 +50,8 @@ def add_vault(add, group) -> None:  # type: ignore[no-untyped-def]
 def subjects_destroy(options: argparse.Namespace) -> int:
     """Destroys the key of a subject, after a question unless --yes."""
     from strongroom.clock import SystemClock
-    from strongroom.log.noting import note_of_keys
+    from strongroom.customers.erasing import erase
+    from strongroom.log.noting import by_hand, note_of_keys, operator
     from strongroom.setup import keys_owner, payments_owner
     from strongroom.vault.destruction import destroy, journal_of
 
@@ -66,6 +67,7 @@ def subjects_destroy(options: argparse.Namespace) -> int:
             entity = await _entity_named(payments, options.entity)
             tombstones = await journal_of(connection, home.tombstones(), at)
             had_key = await destroy(connection, tombstones, entity, subject, at)
+            await erase(payments, entity, subject, at, operator(), by_hand())
             await note_of_keys(
                 payments,
                 entity,

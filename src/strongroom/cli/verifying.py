@@ -1,4 +1,4 @@
-"""`strongroom verify`: a copy of a log, or one entry by its proof, against a public key.
+"""`strongroom verify`: a copy of a log, a proof or a bundle, against a public key.
 
 It needs no home, no database and no network, so that whoever is not us can run it.
 """
@@ -13,16 +13,20 @@ from typing import Final
 from strongroom.cli.progress import Bar
 from strongroom.clock import EPOCH, rfc3339
 from strongroom.config import ConfigurationError
+from strongroom.log.bundles import check_bundle
 from strongroom.log.cosignatures import CosignatureVerifier
+from strongroom.log.entries import Entry
 from strongroom.log.notes import (
     KEY_TEXT_BYTES_MAX,
     NOTE_BYTES_MAX,
     PRIVATE,
+    Checkpoint,
     NoteRefused,
     NoteVerifier,
     to_base64,
 )
 from strongroom.log.proofs import FILE_BYTES_MAX, check_proof
+from strongroom.log.stories import ToldDispute, ToldRefund
 from strongroom.log.tiles import ENTRY_BYTES_MAX, TileFolder
 from strongroom.log.verifying import (
     PROOF_BYTES_MAX,
@@ -32,6 +36,7 @@ from strongroom.log.verifying import (
     verify_proof,
 )
 from strongroom.log.witnessed import find_witnessed
+from strongroom.money import EXPONENTS, as_decimal_text
 
 BAR_SECONDS: Final = 0.5
 """What is over sooner needs no bar."""
@@ -45,8 +50,8 @@ def verify(options: argparse.Namespace) -> int:
         raise ConfigurationError("--entry goes with --proof.")
     if options.log is None and options.older:
         raise ConfigurationError("--older goes with --log.")
-    if options.log is None and options.witness:
-        raise ConfigurationError("--witness goes with --log.")
+    if options.log is None and options.bundle is None and options.witness:
+        raise ConfigurationError("--witness goes with --log and --bundle.")
     if options.rows:
         from strongroom.cli.proving import verify_rows
 
@@ -55,9 +60,11 @@ def verify(options: argparse.Namespace) -> int:
         raise ConfigurationError("--key is missing: the public key, from somewhere else.")
     verifier = read_verifier(options.key)
     try:
-        if options.proof is None:
+        if options.log is not None:
             return _verify_log(options.log, verifier, options.older, options.witness)
-        if options.entry is None:
+        if options.bundle is not None:
+            _verify_bundle(options.bundle, verifier, options.witness)
+        elif options.entry is None:
             _verify_file(options.proof, verifier)
         else:
             _verify_entry(options.proof, options.entry, verifier)
@@ -108,13 +115,42 @@ def _verify_file(file: Path, verifier: NoteVerifier) -> None:
         raise ConfigurationError(f"{file} is the proof of one entry: say --entry, too.")
     found = check_proof(content, verifier)
     print(f"proof   {found.id}: {len(found.entries)} events, each in the log")
-    for entry in found.entries:
-        actor = entry.actor.encode("unicode_escape").decode()  # nobody draws on the terminal
-        kind = entry.kind.encode("unicode_escape").decode()
+    _show(found.entries, found.checkpoint)
+
+
+def _verify_bundle(file: Path, verifier: NoteVerifier, witnesses: list[Path]) -> None:
+    content = _content(file, FILE_BYTES_MAX)
+    found = check_bundle(content, verifier, [_read_witness(one) for one in witnesses])
+    story, standing = found.story, found.story.standing
+    print(f"bundle  {story.payment}: {len(found.entries)} events, each in the log")
+    print(f"told    {rfc3339(found.exported.at)}  by {_plain(found.exported.actor)}")
+    print(f"stands  {_plain(standing.status)}  {_money(standing.amount_minor, standing.currency)}")
+    parts: list[ToldRefund | ToldDispute] = [*story.refunds, *story.disputes]
+    for part in parts:
+        money = _money(part.amount_minor, part.currency)
+        print(f"  {part.id}  {_plain(part.status)}  {money}")
+    _show(found.entries, found.checkpoint)
+
+
+def _show(entries: list[Entry], checkpoint: Checkpoint) -> None:
+    """The events that are proven, and the log that they are in."""
+    for entry in entries:
+        kind, actor = _plain(entry.kind), _plain(entry.actor)
         print(f"  {rfc3339(entry.at)}  {kind}  v{entry.version}  by {actor}")
-    checkpoint = found.checkpoint
     print(f"origin  {checkpoint.origin}\nsize    {checkpoint.size}")
     print(f"root    {to_base64(checkpoint.root)}")
+
+
+def _money(amount_minor: int, currency: str) -> str:
+    """An amount; of a currency that is not known here, in its minor unit."""
+    if currency in EXPONENTS:
+        return as_decimal_text(amount_minor, currency)
+    return f"{amount_minor} {_plain(currency)}"
+
+
+def _plain(text: str) -> str:
+    """Nobody draws on the terminal."""
+    return text.encode("unicode_escape").decode()
 
 
 class LateBar:

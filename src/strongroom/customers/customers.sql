@@ -16,6 +16,13 @@ VALUES ($1, $2, 1, $3, $4, $5, $6, $6);
 UPDATE customers SET version = $3, sealed = $4, email_index = $5, updated_at = $6
 WHERE legal_entity_id = $1 AND customer_id = $2 AND version = $3 - 1 RETURNING customer_id;
 
+-- erase_customer: nothing is left by which somebody who guesses could be told that it was so
+UPDATE customers SET version = $3, email_index = NULL, digest_salt = $4, updated_at = $5
+WHERE legal_entity_id = $1 AND customer_id = $2 AND version = $3 - 1 RETURNING customer_id;
+
+-- kind_of_customer_event: what happened last
+SELECT kind FROM customer_events WHERE legal_entity_id = $1 AND owner_id = $2 AND version = $3;
+
 -- add_customer_event: what happened to a customer
 INSERT INTO customer_events (legal_entity_id, owner_id, version, kind, actor, at, row_digest,
   payload)

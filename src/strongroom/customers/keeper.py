@@ -12,6 +12,7 @@ from strongroom.clock import Clock
 from strongroom.customers.keeping import SQL, Wish, drop, keep, look, wait_of, what_to_do
 from strongroom.database import SERIALIZATION_FAILURES, UNREACHABLE, see, writing
 from strongroom.errors import described
+from strongroom.work.bell import NO_BELL, NoBell
 
 CLAIMED_MAX: Final = 64
 LEASE: Final = timedelta(seconds=30)
@@ -25,23 +26,30 @@ log = structlog.get_logger()
 class Keeper:
     """Works on wishes, over one pool of the worker's connections."""
 
-    def __init__(self, pool: asyncpg.Pool, clock: Clock, buckets: Sequence[int]) -> None:
+    def __init__(
+        self,
+        pool: asyncpg.Pool,
+        clock: Clock,
+        buckets: Sequence[int],
+        bell: NoBell = NO_BELL,
+    ) -> None:
         self._pool, self._clock, self._buckets = pool, clock, list(buckets)
+        self._lane = bell.lane(SQL["kept_due"])
 
     async def run(self) -> None:
         """Goes on until it is cancelled; what fails is tried again when its lease is over."""
         while True:
-            number, wait = 0, IDLE_WAIT_SECONDS
+            number = 0
             try:
                 number = await self.step()
             except (*UNREACHABLE, *SERIALIZATION_FAILURES) as error:
                 log.warning("wishes_not_claimed", error=type(error).__name__)
-                wait = FAILED_WAIT_SECONDS
+                await asyncio.sleep(FAILED_WAIT_SECONDS)
             except Exception as fault:  # noqa: BLE001 - payments must not stop for this
                 log.error("wishes_not_claimed", **described(fault))
-                wait = FAILED_WAIT_SECONDS
+                await asyncio.sleep(FAILED_WAIT_SECONDS)
             if number < CLAIMED_MAX:
-                await asyncio.sleep(wait)
+                await self._lane.rest(IDLE_WAIT_SECONDS)
 
     async def step(self) -> int:
         """Looks at what is due, at most CLAIMED_MAX; returns how many there were."""

@@ -49,3 +49,6 @@ ON CONFLICT DO NOTHING RETURNING payment_method_id;
 INSERT INTO payment_method_tokens (legal_entity_id, payment_method_id, gateway_account_id, gateway,
   offered, setup_object)
 VALUES ($1, $2, $3, $4, $5, $6);
+
+-- kept_due: a row if something is due in these buckets; the bell of a worker asks
+SELECT FROM payment_savings WHERE bucket = ANY ($1::smallint[]) AND run_at <= $2

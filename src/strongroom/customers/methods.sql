@@ -129,3 +129,6 @@ VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING;
 -- adopted_customer: which of ours a gateway's customer became
 SELECT customer_id FROM adopted_customers
 WHERE legal_entity_id = $1 AND gateway_account_id = $2 AND gateway_object_id = $3;
+
+-- methods_due: a row if something is due in these buckets; the bell of a worker asks
+SELECT FROM payment_method_jobs WHERE bucket = ANY ($1::smallint[]) AND run_at <= $2

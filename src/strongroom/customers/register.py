@@ -141,6 +141,7 @@ class Register:
             row = await connection.fetchrow(SQL["lock_customer"], entity, customer_id)
             if row is None:
                 raise NoSuchCustomer
+            await self.subjects.of(entity, customer_id)  # erased meanwhile, it stays erased
             claimed = await claim(connection, wish, keys, customer_id)
             if claimed:
                 return await _write(connection, wish, customer_of(row), (key, keys), changes)
@@ -157,7 +158,7 @@ class Register:
     ) -> Page:
         """A page of customers, of all or of those with this address.
 
-        Who was erased is found by no address: the digest of it may still be there.
+        Who was erased is found by no address: a restore may have brought its digest back.
         """
         name, extra = "list_customers", []
         if email is not None:

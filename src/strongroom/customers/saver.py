@@ -49,6 +49,7 @@ from strongroom.payments.states import Call, Unknown
 from strongroom.vault.errors import SubjectDestroyed
 from strongroom.vault.keys import UNAVAILABLE
 from strongroom.vault.subjects import Subjects
+from strongroom.work.bell import NO_BELL, NoBell
 from strongroom.work.calls import Calls
 
 CLAIMED_MAX: Final = 32
@@ -89,9 +90,11 @@ class Saver:
         *,
         deadline: timedelta,
         buckets: Sequence[int],
+        bell: NoBell = NO_BELL,
     ) -> None:
         self._pool, self._clock, self._wallets = pool, clock, wallets
         self._calls = Calls(clock, deadline)
+        self._lane = bell.lane(SQL["methods_due"])
         self._subjects, self._accounts = subjects, Accounts(pool)
         self._lease, self._buckets = deadline * LEASE_DEADLINES, list(buckets)
 
@@ -110,7 +113,7 @@ class Saver:
                     log.error("payment_methods_not_claimed", **described(fault))
                     await asyncio.sleep(FAILED_WAIT_SECONDS)
                 if not number:
-                    await asyncio.sleep(IDLE_WAIT_SECONDS)
+                    await self._lane.rest(IDLE_WAIT_SECONDS)
         finally:
             await self._calls.close()
 

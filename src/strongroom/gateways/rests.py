@@ -22,6 +22,7 @@ from strongroom.database import (
     statements,
     writing,
 )
+from strongroom.errors import described
 from strongroom.gateways.lines import Operation
 from strongroom.gateways.port import Account
 
@@ -69,6 +70,8 @@ class Rests:
                 await asyncio.sleep(FAILED_WAIT_SECONDS)
                 if self._untold:
                     self._wake.set()
+            except Exception as fault:  # noqa: BLE001 - payments must not stop for this
+                log.error("rests_not_told", **described(fault))
 
     async def _write(self, rests: dict[tuple[UUID, UUID], datetime]) -> None:
         rows = [(*key, rests_until) for key, rests_until in sorted(rests.items())]

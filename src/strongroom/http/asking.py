@@ -8,7 +8,7 @@ import asyncpg
 import structlog
 
 from strongroom.access.api_keys import ApiKeys, Credential
-from strongroom.database import UNREACHABLE
+from strongroom.database import SERIALIZATION_FAILURES, UNREACHABLE
 from strongroom.errors import (
     Forbidden,
     Invalid,
@@ -20,6 +20,7 @@ from strongroom.errors import (
 )
 from strongroom.http.exchange import Asked, Reply, internal_error, problem_reply
 from strongroom.ids import MalformedId, from_text
+from strongroom.log.window import NoWindow
 from strongroom.vault.errors import Unreadable, VaultError
 from strongroom.work.batch import OutcomeOfCommitUnknown, QueueFull, Refused
 
@@ -50,6 +51,16 @@ async def answer(operation: Callable[..., Awaitable[Reply]], *arguments: Any) ->
         return problem_reply(problem_of(error))
 
 
+async def held_back(window: NoWindow, legal_entity_id: UUID) -> Problem | None:
+    """Why no money may be moved now; None where it may.
+
+    What was asked for before under the same key is told all the same: it moves nothing.
+    """
+    if await window.is_open(legal_entity_id):
+        return None
+    return Unavailable("log_window_exceeded")
+
+
 def problem_of(error: Exception) -> Problem:
     """What a caller is told of an error; what is no refusal of ours is logged."""
     if isinstance(error, Problem):
@@ -72,7 +83,7 @@ def problem_of(error: Exception) -> Problem:
     if isinstance(error, VaultError):
         log.warning("vault_out_of_reach", error=type(error).__name__)
         return Unavailable("vault_unavailable")
-    if isinstance(error, (*UNREACHABLE, asyncpg.SerializationError)):
+    if isinstance(error, (*UNREACHABLE, *SERIALIZATION_FAILURES)):
         log.warning("database_out_of_reach", error=type(error).__name__)
         return Unavailable("database_unavailable")
     log.error("operation_failed", **described(error))

@@ -20,7 +20,7 @@ from msgspec import Meta, Struct
 from strongroom.errors import Invalid, Problem, ProblemDocument
 from strongroom.http import bodies, fields
 from strongroom.http.asking import problem_of
-from strongroom.http.creation import Accepted, Wanted
+from strongroom.http.creation import Accepted, Wanted, wanted_of
 from strongroom.http.exchange import Asked, Reply, json_reply
 from strongroom.http.listing import CREATE_PATH, PaymentView, view_of
 from strongroom.http.waiting import status_of
@@ -102,7 +102,7 @@ def _read(item: BulkPayment | msgspec.Raw) -> Wanted | Problem:
         if isinstance(item, msgspec.Raw):
             alone = Asked(method="POST", path=CREATE_PATH, body=bytes(item))
             item = bodies.decode(alone, _item_decoder, _ITEM_FIELDS)
-        return Wanted(bodies.check_idempotency_key(item.idempotency_key), item)
+        return wanted_of(bodies.check_idempotency_key(item.idempotency_key), item)
     except Invalid as problem:
         return problem
 

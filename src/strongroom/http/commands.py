@@ -19,13 +19,20 @@ from strongroom.errors import (
 )
 from strongroom.gateways.routing import Facts, Market, Token
 from strongroom.http import bodies
-from strongroom.http.asking import answer, authorise, method_id_of, payment_id_of
+from strongroom.http.asking import (
+    answer,
+    authorise,
+    held_back,
+    method_id_of,
+    payment_id_of,
+)
 from strongroom.http.exchange import Asked, Reply
 from strongroom.http.instruments import Instruments
 from strongroom.http.listing import CREATE_PATH
 from strongroom.http.payments import payment_reply
 from strongroom.http.waiting import Waiting
 from strongroom.ids import to_text
+from strongroom.log.window import NoWindow
 from strongroom.payments.commands import (
     Commander,
     Denied,
@@ -66,8 +73,9 @@ class CommandOperations:
         texts: TextStore,
         waiting: Waiting[Payment],
         methods: Methods,
+        window: NoWindow,
     ) -> None:
-        self._methods = methods
+        self._methods, self._window = methods, window
         self._clock = clock
         self._keys = keys
         self._instruments = instruments
@@ -100,12 +108,15 @@ class CommandOperations:
         market: Market | None = None
         if instrument is not None or isinstance(saved, Token):
             market = await self._instruments.market(credential.legal_entity_id)
+        held = await held_back(self._window, credential.legal_entity_id)
 
         def wish(payment: Payment) -> Command:
             if isinstance(saved, Problem):
                 raise saved
             if market is None:
-                return CustomerReturned()
+                return CustomerReturned()  # what the customer has done is looked at, no more
+            if held is not None:
+                raise held
             if saved is not None:
                 return self._by_saved(market, payment, saved, body)
             return self._brought(market, payment, instrument, body.return_url)
@@ -174,8 +185,11 @@ class CommandOperations:
         body = bodies.decode(asked, _capture_decoder, bodies.fields_of(bodies.CapturePayment))
         if body.amount is not None:
             bodies.check_amount(body.amount)
+        held = await held_back(self._window, credential.legal_entity_id)
 
         def wish(payment: Payment) -> Command:
+            if held is not None:
+                raise held
             if body.amount is not None and payment.gateway is not None:
                 self._instruments.check_part(payment.gateway, body.amount, payment.currency)
             return CaptureAsked(body.amount)

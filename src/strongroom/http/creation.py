@@ -16,12 +16,13 @@ from strongroom.customers.register import NoSuchCustomer
 from strongroom.errors import Conflict, Invalid, InvariantBroken, Missing, Problem, Unavailable
 from strongroom.gateways.routing import Facts, Market, Plan
 from strongroom.http import bodies
-from strongroom.http.asking import customer_id_of
+from strongroom.http.asking import customer_id_of, held_back
 from strongroom.http.consents import agreed_of
 from strongroom.http.instruments import Instruments
 from strongroom.http.listing import CREATE_PATH
 from strongroom.http.naming_tax import named_calculation, unusable
 from strongroom.ids import new_ids, to_text
+from strongroom.log.window import NO_WINDOW, NoWindow
 from strongroom.payments.accept import Acceptor
 from strongroom.payments.acceptance import (
     CalculationTaken,
@@ -37,7 +38,7 @@ from strongroom.payments.acceptance import (
 from strongroom.payments.idempotency import fingerprint, gateway_key_seed
 from strongroom.payments.journal import accepted_payload
 from strongroom.payments.states import Payment
-from strongroom.payments.texts import SALT_BYTES, Texts, TextStore, seal_texts
+from strongroom.payments.texts import NO_TEXTS, SALT_BYTES, Texts, TextStore, seal_texts
 from strongroom.tax.calculations import Calculation
 from strongroom.vault.errors import SubjectDestroyed
 from strongroom.vault.keys import UNAVAILABLE, EntityKeys
@@ -49,20 +50,21 @@ Want = Callable[[WishToKeep], Awaitable[None]]
 
 
 class Wanted(Struct, frozen=True):
-    """A payment that a caller asks for under a key that has been checked."""
+    """A payment that a caller asks for under a key that has been checked.
+
+    `texts`: what the caller writes about it, None where that is nothing.
+    """
 
     idempotency_key: str
     body: bodies.CreatePayment
+    texts: Texts | None
 
-    @property
-    def has_texts(self) -> bool:
-        """Whether the caller writes anything about it."""
-        return self.body.description is not None or bool(self.body.metadata)
 
-    @property
-    def texts(self) -> Texts:
-        """What the caller writes about it."""
-        return Texts(self.body.description, self.body.metadata)
+def wanted_of(idempotency_key: str, body: bodies.CreatePayment) -> Wanted:
+    """What a body asks for."""
+    has_texts = body.description is not None or body.metadata
+    texts = Texts(body.description, body.metadata) if has_texts else None
+    return Wanted(idempotency_key, body, texts)
 
 
 class Accepted(Struct, frozen=True):
@@ -94,6 +96,7 @@ class _Known(NamedTuple):
     market: Market | None
     calculations: Mapping[UUID, Calculation]
     keys: EntityKeys | Exception | None
+    held: Problem | None
 
 
 class Creation:
@@ -109,8 +112,9 @@ class Creation:
         random_bytes: Callable[[int], bytes],
         calculations: ReadCalculations,
         want: Want | None = None,
+        window: NoWindow = NO_WINDOW,
     ) -> None:
-        self._want = want
+        self._want, self._window = want, window
         self._clock = clock
         self._calculations = calculations
         self._texts = texts
@@ -126,10 +130,11 @@ class Creation:
         market = await self._market(credential.legal_entity_id, [wanted])
         taxes = await self._named(credential.legal_entity_id, [wanted])
         keys: EntityKeys | Exception | None = None
-        if wanted.has_texts:
+        if wanted.texts is not None:
             keys = self._texts.keys_at_hand(credential.legal_entity_id)
             keys = keys or await self._keys(credential.legal_entity_id)
-        [request] = self._requests(credential, [wanted], _Known(market, taxes, keys))
+        held = await held_back(self._window, credential.legal_entity_id)
+        [request] = self._requests(credential, [wanted], _Known(market, taxes, keys, held))
         request = await self._wished(wanted, request)
         if isinstance(request, Exception):
             raise request
@@ -146,9 +151,10 @@ class Creation:
         market = await self._market(credential.legal_entity_id, wanted)
         taxes = await self._named(credential.legal_entity_id, wanted)
         keys: EntityKeys | Exception | None = None
-        if any(isinstance(one, Wanted) and one.has_texts for one in wanted):
+        if any(isinstance(one, Wanted) and one.texts is not None for one in wanted):
             keys = await self._keys(credential.legal_entity_id)
-        made = self._requests(credential, wanted, _Known(market, taxes, keys))
+        held = await held_back(self._window, credential.legal_entity_id)
+        made = self._requests(credential, wanted, _Known(market, taxes, keys, held))
         made = [await self._wished(of, one) for of, one in zip(wanted, made, strict=True)]
         requests = [one for one in made if isinstance(one, Request)]
         outcomes = iter(await self._acceptor.accept_all(requests))
@@ -249,7 +255,7 @@ class Creation:
         calculation_id, untaxed = _taxed_by(body, currency, known.calculations, now)
         keys = known.keys
         way = route.ways[0] if route is not None and instrument is not None else None
-        if keys is not None and wanted.has_texts:
+        if keys is not None and wanted.texts is not None:
             if isinstance(keys, Exception):
                 raise keys
             mac = keys.mac
@@ -280,16 +286,18 @@ class Creation:
         return Request(
             payment=payment,
             idempotency_key=key,
-            fingerprint=_fingerprint(body, mac if sealed else None),
+            fingerprint=_fingerprint(body, None if sealed is None else mac),
             other_fingerprint=_other_form(wanted, mac, is_sealed=sealed is not None),
             actor=credential.actor,
             run_at=not_after if way is None else now,
             row_digest=payment.row_digest(),
             payload=accepted_payload(
-                payment, key, sealed and sealed.commitment, route, calculation_id
+                payment, key, None if sealed is None else sealed.commitment, route, calculation_id
             ),
-            seal_texts=sealed and sealed.seal,
-            refusal=bodies.not_after_invalid() if not_after <= now else refusal or untaxed,
+            texts=sealed,
+            refusal=bodies.not_after_invalid()
+            if not_after <= now
+            else refusal or untaxed or known.held,
             calculation_id=calculation_id,
         )
 
@@ -339,7 +347,7 @@ def _fingerprint(body: bodies.CreatePayment, mac: Mac | None) -> bytes:
 
 def _other_form(wanted: Wanted, mac: Mac | None, *, is_sealed: bool) -> Callable[[], bytes]:
     """The form that processes of the other kind store: keyed, where this one does not seal."""
-    if wanted.has_texts and mac is None:
+    if wanted.texts is not None and mac is None:
         return bytes  # its key is away
     return partial(_fingerprint, wanted.body, None if is_sealed else mac)
 
@@ -366,7 +374,7 @@ def _accepted(wanted: Wanted, request: Request, outcome: Outcome) -> Accepted:
         raise request.refusal
     match outcome:
         case Created(payment):
-            return Accepted(payment, wanted.texts)
+            return Accepted(payment, wanted.texts or NO_TEXTS)
         case Replayed(payment):
             return Accepted(payment, None)
         case KeyReused():

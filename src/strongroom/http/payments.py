@@ -10,7 +10,7 @@ from strongroom.errors import no_such_payment
 from strongroom.http import bodies
 from strongroom.http.asking import answer, authorise, check_caller, payment_id_of
 from strongroom.http.bulk import bulk_reply, read_items
-from strongroom.http.creation import Accepted, Creation, Wanted
+from strongroom.http.creation import Accepted, Creation, wanted_of
 from strongroom.http.exchange import Asked, Reply, json_reply
 from strongroom.http.listing import CREATE_PATH, PaymentList, read_query, view_of
 from strongroom.http.waiting import Waiting, status_of
@@ -66,7 +66,7 @@ class PaymentOperations:
         credential = await authorise(self._keys, asked, "payments:write")
         key = bodies.check_idempotency_key(asked.idempotency_key)
         body = bodies.decode(asked, _create_decoder, _CREATE_FIELDS)
-        accepted = await self._creation.one(credential, Wanted(key, body))
+        accepted = await self._creation.one(credential, wanted_of(key, body))
         texts = accepted.texts
         return await payment_reply(
             asked,

@@ -14,13 +14,20 @@ from strongroom.access.api_keys import ApiKeys, Credential
 from strongroom.clock import Clock, microseconds_since_epoch
 from strongroom.errors import Invalid, Missing, Problem, ProblemDocument
 from strongroom.http import bodies, fields
-from strongroom.http.asking import answer, authorise, payment_id_of, problem_of
+from strongroom.http.asking import (
+    answer,
+    authorise,
+    held_back,
+    payment_id_of,
+    problem_of,
+)
 from strongroom.http.commands import done_or_raise
 from strongroom.http.exchange import Asked, Reply, json_reply
 from strongroom.http.instruments import Instruments
 from strongroom.http.listing import LIMIT_DEFAULT, Limit, read_page
 from strongroom.http.waiting import Waiting, status_of
 from strongroom.ids import MalformedId, from_text, new_id, to_text
+from strongroom.log.window import NoWindow
 from strongroom.payments.commands import Commander, Order, RefundWish
 from strongroom.payments.idempotency import fingerprint, gateway_key_seed
 from strongroom.payments.reads import list_refunds, read_refunds
@@ -131,7 +138,7 @@ _apart_decoder: Final = msgspec.json.Decoder(_Apart)
 class RefundOperations:
     """What can be asked for refunds over HTTP; each method answers with a Reply, always."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts that it is put together of
         self,
         *,
         pool: asyncpg.Pool,
@@ -142,7 +149,9 @@ class RefundOperations:
         texts: TextStore,
         waiting: Waiting[Refund],
         random_bytes: Callable[[int], bytes],
+        window: NoWindow,
     ) -> None:
+        self._window = window
         self._pool = pool
         self._clock = clock
         self._keys = keys
@@ -220,6 +229,7 @@ class RefundOperations:
                 gateway_key=f"sr_{gateway_key_seed(entity, key).hex()}_refund",
                 digest_salt=self._random_bytes(16),
                 check_amount=self._instruments.check_part,
+                held=await held_back(self._window, entity),
             ),
         )
         done = done_or_raise(await self._commander.carry_out(order))

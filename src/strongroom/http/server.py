@@ -31,6 +31,19 @@ DRAIN_SECONDS_MAX: Final = 32
 """A little longer than `Prefer: wait` may ask for; a client that stalls is left behind then."""
 
 
+class _Trailers(list[tuple[bytes, bytes]]):
+    """What stands in the place of the headers once they are whole, and keeps nothing.
+
+    A trailer is no header (RFC 9110, 6.5.1): nobody has looked at it, and there is no end to them.
+    """
+
+    def append(self, _: tuple[bytes, bytes]) -> None:
+        """Drops it."""
+
+
+_TRAILERS: Final = _Trailers()
+
+
 class BoundedProtocol(HttpToolsProtocol):
     """HTTP/1.1 of one connection, closed when the head of a request is too large or too slow."""
 
@@ -40,6 +53,11 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head_bytes = 0
         self._patience: asyncio.TimerHandle | None = None
         self._application = self.app
+        self._look: Callable[[Any, bytearray | None], object] | None = None
+        self._is_unseen = False
+        """Whether the head is whole, and has not been looked at."""
+        if isinstance(self.app, Traffic):
+            self._look = self.app.look
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A connection that says nothing is closed as one that says too little."""
@@ -49,6 +67,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """The first byte of a request."""
         self._in_head, self._head_bytes = True, 0
+        self._is_unseen = False  # one before it in the same piece is looked at when it is served
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
@@ -60,6 +79,8 @@ class BoundedProtocol(HttpToolsProtocol):
         full = max(len(self.connections), len(self.tasks)) > CONNECTIONS_MAX
         self.app = _refusing(self._application) if full else self._application
         super().on_headers_complete()
+        self.headers = _TRAILERS
+        self._is_unseen = self._look is not None
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - the parser's words
         """What is not HTTP is answered as everything else that cannot be read."""
@@ -83,6 +104,9 @@ class BoundedProtocol(HttpToolsProtocol):
                 self.transport.close()
                 return
         super().data_received(data)
+        if self._is_unseen and self._look is not None:
+            self._is_unseen = False
+            self._look(self.scope, None if self.cycle.more_body else self.cycle.body)
         if self._in_head and self._patience is None:
             self._wait_for_head()
 

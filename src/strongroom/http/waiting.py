@@ -9,8 +9,10 @@ import asyncpg
 import structlog
 
 from strongroom.database import UNREACHABLE
+from strongroom.errors import described
 from strongroom.http.bodies import wait_seconds
 from strongroom.http.exchange import Asked
+from strongroom.work.lasting import lasting, let_go
 
 LOOK_SECONDS: Final = 0.1
 WAITERS_MAX: Final = 10_000
@@ -60,13 +62,11 @@ class Waiting(Generic[Thing]):
 
     def start(self) -> None:
         """Starts the look in the running loop."""
-        self._task = asyncio.create_task(self._look_forever())
+        self._task = lasting(self._look_forever())
 
     async def close(self) -> None:
         """Lets everyone go with what they have."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await let_go(self._task)
         for waiters in self._waiters.values():
             for _, future in waiters:
                 future.cancel()
@@ -108,6 +108,9 @@ class Waiting(Generic[Thing]):
                 found = await self._read(wanted)
             except (asyncpg.PostgresError, *UNREACHABLE) as error:
                 log.warning("waiting_look_failed", error=type(error).__name__)
+                continue
+            except Exception as fault:  # noqa: BLE001 - what cannot be read is waited for in vain
+                log.error("waiting_look_failed", **described(fault))
                 continue
             for thing in found:
                 if thing.status != "processing":

@@ -8,9 +8,11 @@ eight bytes of time, then Ed25519 over `cosignature/v1`, the time and the text o
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
+from strongroom.config import ConfigurationError, WitnessAt
 from strongroom.log.notes import (
     SIGNED_BY,
     Checkpoint,
+    NoteRefused,
     PrivateKey,
     PublicKey,
     note_parts,
@@ -38,6 +40,14 @@ class CosignatureVerifier(PublicKey, frozen=True):
         if len(signature) != TIME_BYTES + SIGNATURE_BYTES or _time_of(signature) > TIME_MAX:
             return False
         return self.has_signed(_message(text, _time_of(signature)), signature[TIME_BYTES:])
+
+
+def verifier_of(witness: WitnessAt) -> CosignatureVerifier:
+    """The witness of a setting. Raises ConfigurationError for a key that is not a witness's."""
+    try:
+        return CosignatureVerifier.read(witness.key)
+    except NoteRefused as problem:
+        raise ConfigurationError(f"the key of the witness {witness.url}: {problem}.") from None
 
 
 class CosigningKey(PrivateKey[CosignatureVerifier]):

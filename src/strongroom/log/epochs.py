@@ -91,18 +91,21 @@ def name_of(legal_entity_id: UUID, epoch: int) -> str:
     return name if epoch == 1 else f"{name}.{epoch}"
 
 
+def epoch_of(name: str) -> tuple[UUID, int] | None:
+    """What `name_of` made this of; None for what it never makes."""
+    found = _FILE.fullmatch(name)
+    if found is None or found[2] == "1":
+        return None
+    try:
+        return from_text("ent", found[1]), int(found[2] or 1)
+    except MalformedId:
+        return None
+
+
 def epochs_in(folder: Path, suffix: str = "") -> list[tuple[UUID, int]]:
     """The epochs that have something in a folder, in order; what bears no such name is left."""
-    found = []
-    for path in folder.glob(f"ent_*{suffix}"):
-        name = _FILE.fullmatch(path.name.removesuffix(suffix))
-        if name is None or name[2] == "1":
-            continue
-        try:
-            found.append((from_text("ent", name[1]), int(name[2] or 1)))
-        except MalformedId:
-            continue
-    return sorted(found)
+    named = (epoch_of(path.name.removesuffix(suffix)) for path in folder.glob(f"ent_*{suffix}"))
+    return sorted(one for one in named if one is not None)
 
 
 def newest_epoch(logs: Path, legal_entity_id: UUID, holds: Callable[[Path], bool]) -> int:

@@ -52,8 +52,9 @@ WITH found AS MATERIALIZED (
 )
 SELECT pg_current_snapshot()::text AS now, (SELECT count(*) FROM numbered) AS entries;
 
--- move_cursor: what it shows has its place
-UPDATE directory.log_cursor SET seen = $1::text::pg_snapshot, is_begun = true, server = $2;
+-- move_cursor: what it shows has its place; $3 is from before the look
+UPDATE directory.log_cursor SET seen = $1::text::pg_snapshot, is_begun = true, server = $2,
+  moved_at = $3;
 
 -- heads: how many entries each log has, and in which epoch it is
 SELECT legal_entity_id, size, (SELECT coalesce(max(e.epoch), 1) FROM log_epochs e
@@ -115,33 +116,32 @@ WHERE log_checkpoints.size <= excluded.size OR -- or it is of an epoch before
   split_part(convert_from(log_checkpoints.note, 'UTF8'), E'\n', 1) <>
   split_part(convert_from(excluded.note, 'UTF8'), E'\n', 1);
 
--- events_of: events by subject and version, as the database shows them
-SELECT e.* FROM unnest($2::uuid[], $3::integer[]) AS item (subject_id, version)
-CROSS JOIN LATERAL (
-  SELECT kind, payment_id AS subject_id, version, at, row_format::integer, row_digest, actor,
-    payload
-  FROM events found WHERE found.legal_entity_id = $1
-    AND found.payment_id = item.subject_id AND found.version = item.version
-  UNION ALL
-  SELECT kind, owner_id, version, at, 0, row_digest, actor, payload
-  FROM customer_events found WHERE found.legal_entity_id = $1
-    AND found.owner_id = item.subject_id AND found.version = item.version
-  LIMIT 1
-) e;
+-- keep_cosigned: the newest checkpoint of a log that a witness cosigned
+UPDATE log_checkpoints SET cosigned = $2 WHERE legal_entity_id = $1;
 
--- event_names: a page of the events that the database shows
-SELECT payment_id AS subject_id, version, at, kind FROM events
-WHERE legal_entity_id = $1 AND (payment_id, version) > ($2, $3)
-ORDER BY payment_id, version LIMIT $4;
+-- moved_at: all that was committed before has its place
+SELECT moved_at FROM directory.log_cursor;
 
--- customer_event_names: as event_names, of customers and their payment methods
-SELECT owner_id AS subject_id, version, at, kind FROM customer_events
-WHERE legal_entity_id = $1 AND (owner_id, version) > ($2, $3)
-ORDER BY owner_id, version LIMIT $4;
+-- windows: how far each of these logs has come, in which epoch, by which entry that was opened, and
+-- what a witness cosigned of it
+SELECT item.legal_entity_id, coalesce(h.size, 0) AS size, coalesce(o.epoch, 1) AS epoch,
+  l.entry AS opening, c.cosigned
+FROM unnest($1::uuid[]) AS item (legal_entity_id)
+LEFT JOIN log_heads h ON h.legal_entity_id = item.legal_entity_id
+LEFT JOIN log_checkpoints c ON c.legal_entity_id = item.legal_entity_id
+LEFT JOIN LATERAL (SELECT e.epoch, e.opened_at_index FROM log_epochs e
+  WHERE e.legal_entity_id = item.legal_entity_id
+  ORDER BY e.legal_entity_id DESC, e.epoch DESC LIMIT 1) o ON true
+LEFT JOIN log_entries l ON l.legal_entity_id = item.legal_entity_id AND l.index = o.opened_at_index;
 
--- payment_ids: a page of them
-SELECT payment_id FROM payments WHERE legal_entity_id = $1 AND payment_id > $2
-ORDER BY legal_entity_id, payment_id LIMIT $3;
+-- uncovered: the beginning of the first of these logs' entries from an index on, and when it got
+-- its place
+SELECT item.legal_entity_id, e.sequenced_at, e.entry
+FROM unnest($1::uuid[], $2::bigint[]) AS item (legal_entity_id, index)
+CROSS JOIN LATERAL (SELECT found.sequenced_at, substring(found.entry FROM 1 FOR 1000) AS entry
+  FROM log_entries found
+  WHERE found.legal_entity_id = item.legal_entity_id AND found.index >= item.index
+  ORDER BY found.legal_entity_id, found.index LIMIT 1) e;
 
 -- entries_of: where a subject's events stand in its log
 SELECT index, entry FROM log_entries WHERE legal_entity_id = $1 AND subject_id = $2
@@ -159,3 +159,7 @@ SELECT $1, $2, 1 + greatest(0,
       AND NOT l.of_customer)),
   $3, $4, $5, $6, $7
 RETURNING version;
+
+-- entry_of: where one event of a subject stands in its log
+SELECT index, entry FROM log_entries
+WHERE legal_entity_id = $1 AND subject_id = $2 AND version = $3 AND NOT of_customer;

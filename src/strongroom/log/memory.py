@@ -26,6 +26,8 @@ FOLDER_MODE: Final = 0o700
 LOCK_FILE: Final = "lock"
 SIGNED: Final = ".json"
 ACCEPTED: Final = ".accepted"
+RETIRED: Final = ".retired"
+"""Of all epochs of a log."""
 
 
 class Signed(Struct, frozen=True):
@@ -45,6 +47,16 @@ class Accepted(Struct, frozen=True):
 
     leaf: bytes
     by: str
+    at: datetime
+
+
+class Retired(Struct, frozen=True):
+    """That a log is over for good: how far it was signed, who says so, why and when."""
+
+    epoch: int
+    size: int
+    by: str
+    because: str
     at: datetime
 
 
@@ -111,6 +123,17 @@ class Memory:
             return msgspec.json.decode(content, type=Accepted).leaf
         except (FileNotFoundError, msgspec.MsgspecError):
             return None
+
+    def retire(self, legal_entity_id: UUID, retired: Retired) -> None:
+        """For good; also while the signer runs."""
+        self._put(self._retired(legal_entity_id), retired)
+
+    def is_retired(self, legal_entity_id: UUID) -> bool:
+        """Whether the log is over, whatever the file says."""
+        return self._retired(legal_entity_id).exists()
+
+    def _retired(self, legal_entity_id: UUID) -> Path:
+        return self._file(legal_entity_id, 1, RETIRED)
 
     def _put(self, file: Path, content: Struct) -> None:
         replace_file(file, msgspec.json.encode(content), FILE_MODE)

@@ -51,14 +51,23 @@ def make_proof(
     verifier: NoteVerifier,
 ) -> bytes:
     """The file for these entries, each with its index. Raises LogRefused, also for one to come."""
-    proven = [
-        ProvenEntry(b64encode(content).decode(), prove(folder, index, verifier).decode())
-        for index, content in entries
-    ]
+    proven = [proven_entry(folder, index, content, verifier) for index, content in entries]
     made = msgspec.json.encode(ProofFile(FORMAT, identifier, proven))
     content = msgspec.json.format(made) + b"\n"
     check_proof(content, verifier)  # the database and the folder may differ
     return content
+
+
+def proven_entry(
+    folder: TileFolder,
+    index: int,
+    content: bytes,
+    verifier: NoteVerifier,
+    note: bytes | None = None,
+) -> ProvenEntry:
+    """An entry with its proof under this checkpoint, the newest if none. Raises LogRefused."""
+    proof = prove(folder, index, verifier, note)
+    return ProvenEntry(b64encode(content).decode(), proof.decode())
 
 
 def check_proof(content: bytes, verifier: NoteVerifier) -> Proven:
@@ -71,24 +80,39 @@ def check_proof(content: bytes, verifier: NoteVerifier) -> Proven:
         file = msgspec.json.decode(content, type=ProofFile)
     except (msgspec.MsgspecError, RecursionError):
         raise LogRefused("The file is no proof of this format.") from None
-    if file.format != FORMAT or not 0 < len(file.entries) <= ENTRIES_MAX:
+    if file.format != FORMAT:
         raise LogRefused("The file is no proof of this format.")
+    return check_entries(file.id, file.entries, verifier)
+
+
+def check_entries(identifier: str, found: Sequence[ProvenEntry], verifier: NoteVerifier) -> Proven:
+    """What these entries prove of the subject that is named so. Raises LogRefused."""
+    if not 0 < len(found) <= ENTRIES_MAX:
+        raise LogRefused(f"A proof has 1 to {ENTRIES_MAX} entries.")
     entries: list[Entry] = []
     checkpoints: list[Checkpoint] = []
-    for number, proven in enumerate(file.entries, 1):
-        try:
-            bytes_of_entry = b64decode(proven.entry, validate=True)
-            entry = Entry.read(bytes_of_entry)
-        except (ValueError, EntryMalformed):
-            raise LogRefused(f"Entry {number} of the proof is malformed.") from None
-        checkpoints.append(verify_proof(proven.proof.encode(), bytes_of_entry, verifier))
+    for number, proven in enumerate(found, 1):
+        entry, checkpoint = check_entry(proven, verifier, f"Entry {number} of the proof")
         if entry.version != number or entry.subject_id != (entries or [entry])[0].subject_id:
             raise LogRefused(f"Entry {number} of the proof is not version {number} of its subject.")
         entries.append(entry)
+        checkpoints.append(checkpoint)
     try:
-        is_named = from_any_text(file.id) == entries[0].subject_id
+        is_named = from_any_text(identifier) == entries[0].subject_id
     except MalformedId:
         is_named = False
     if not is_named:
         raise LogRefused("The proof is of another subject than it says.")
-    return Proven(file.id, entries, checkpoints[-1])
+    return Proven(identifier, entries, checkpoints[-1])
+
+
+def check_entry(proven: ProvenEntry, verifier: NoteVerifier, what: str) -> tuple[Entry, Checkpoint]:
+    """An entry, and the checkpoint under which the log has it. Raises LogRefused."""
+    try:
+        content = b64decode(proven.entry, validate=True)
+        entry = Entry.read(content)
+    except (ValueError, EntryMalformed):
+        raise LogRefused(f"{what} is malformed.") from None
+    if b64encode(content).decode() != proven.entry:
+        raise LogRefused(f"{what} is malformed.")
+    return entry, verify_proof(proven.proof.encode(), content, verifier)

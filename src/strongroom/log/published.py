@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import Final
 from uuid import UUID
 
-from strongroom.ids import to_text
-from strongroom.log.tiles import TilesRefused, content_of
+from strongroom.log.epochs import name_of
+from strongroom.log.notes import NOTE_BYTES_MAX, Checkpoint, NoteRefused, note_parts
+from strongroom.log.tiles import CHECKPOINT, TilesRefused, content_of
 
 FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 FILE: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
+EPOCHS_SHOWN_MAX: Final = 1000
+"""More than any log has: each is a restore that lost something."""
 
 
 class LogsAway(Exception):
@@ -23,18 +26,34 @@ class LogsAway(Exception):
 
 
 class Published:
-    """The folder of the logs, with a folder for each legal entity."""
+    """The folder of the logs, with a folder for each epoch of each legal entity's."""
 
     def __init__(self, logs: Path) -> None:
         self._logs = logs
 
-    def read(self, legal_entity_id: UUID, name: str, bytes_max: int) -> bytes | None:
-        """A file of one log, as it is now; None where there is none. Blocks while it is read.
+    def epochs(self, legal_entity_id: UUID) -> list[Checkpoint]:
+        """The newest checkpoint of each epoch, from the first on; whose it is nobody has checked.
+
+        Blocks. Raises LogsAway, and TilesRefused where one is none.
+        """
+        found: list[Checkpoint] = []
+        for epoch in range(1, EPOCHS_SHOWN_MAX + 1):
+            note = self.read(legal_entity_id, epoch, CHECKPOINT, NOTE_BYTES_MAX)
+            if note is None:
+                break
+            try:
+                found.append(Checkpoint.read(note_parts(note)[0]))
+            except NoteRefused:
+                raise TilesRefused(f"{CHECKPOINT} is none") from None
+        return found
+
+    def read(self, legal_entity_id: UUID, epoch: int, name: str, bytes_max: int) -> bytes | None:
+        """A file of one epoch, as it is now; None where there is none. Blocks while it is read.
 
         `name` is one of those that log/tiles.py gives. Raises LogsAway, and TilesRefused for a
         link, for what else is no plain file, and for a longer one.
         """
-        *folders, file = (to_text("ent", legal_entity_id), *name.split("/"))
+        *folders, file = (name_of(legal_entity_id, epoch), *name.split("/"))
         with ExitStack() as opened:
             try:
                 handle = os.open(self._logs, FOLDER)

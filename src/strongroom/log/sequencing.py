@@ -42,7 +42,13 @@ class Sequencer:
 
     async def run(self) -> None:
         """Goes on until it is cancelled; what fails is tried again."""
-        pool = await connect_pool(self._url, size_max=1, application="strongroom-sequencer")
+        pool = await connect_pool(
+            self._url,
+            size_max=1,
+            application="strongroom-sequencer",
+            # It looks ten times a second, at partitions by an index: to plan that takes longer.
+            settings={"plan_cache_mode": "force_generic_plan"},
+        )
         try:
             await self._go_on(pool)
         finally:
@@ -86,7 +92,7 @@ class Sequencer:
                 )
             entries: int = row["entries"]
             if entries or is_first or now - self._moved_at >= IDLE_MOVES:
-                await connection.execute(SQL["move_cursor"], row["now"], cursor["server_now"])
+                await connection.execute(SQL["move_cursor"], row["now"], cursor["server_now"], now)
                 self._moved_at = now
         return entries
 

@@ -35,6 +35,7 @@ from strongroom.log.notes import (
 )
 from strongroom.log.tiles import CHECKPOINT, PUBLIC_KEY, TileFolder
 from strongroom.log.tree import consistency_proof, leaf_hash, verify_consistency
+from strongroom.log.witnessed import COSIGNED
 from strongroom.telemetry.port import NO_TELEMETRY, NoTelemetry
 
 SQL: Final = statements("strongroom.log", "log.sql")
@@ -45,7 +46,14 @@ TOLD_SECONDS: Final = 60.0
 ENTRIES_MAX: Final = 20_000
 """Of one log that are read at once."""
 PUBLIC_MODE: Final = 0o644
-REWRITTEN: Final = ("shorter_than_signed", "last_entry_differs", "gap", "epoch_before")
+RETIRED_IS_BACK: Final = "retired_is_back"
+REWRITTEN: Final = (
+    "shorter_than_signed",
+    "last_entry_differs",
+    "gap",
+    "epoch_before",
+    RETIRED_IS_BACK,
+)
 """Why a log is signed no more."""
 EPOCH_WAITS: Final = "epoch_waits"
 """Nor is one whose new epoch was not accepted here, or does not fit what is remembered."""
@@ -82,8 +90,11 @@ class Signer:
         self._known: dict[UUID, Signed] = {}
         self._unkept: dict[UUID, bytes] = {}
         """Notes of checkpoints that the database may not have yet."""
+        self._unkept_cosigned: dict[UUID, bytes] = {}
         self._tell_at: dict[tuple[UUID, str, str], float] = {}
         self._differing: set[bytes] = set()
+        self._retired: set[UUID] = set()
+        """Logs that are over, and that the database does not show."""
         self._waiting: set[UUID] = set()
         """Logs whose newest epoch this signer does not begin."""
 
@@ -97,7 +108,11 @@ class Signer:
 
     def stopped(self) -> Mapping[str, int]:
         """How many logs are signed no more, by what was found."""
-        found = Counter(signed.refused for signed in self._known.values() if signed.refused)
+        found = Counter(
+            signed.refused
+            for entity, signed in self._known.items()
+            if signed.refused and entity not in self._retired
+        )
         return dict.fromkeys(REWRITTEN, 0) | found | {EPOCH_WAITS: len(self._waiting)}
 
     async def remember(self) -> None:
@@ -119,7 +134,18 @@ class Signer:
         for legal_entity_id, note in notes:
             self._check_remembered(legal_entity_id, note)
         for legal_entity_id, signed in self._known.items():
+            if self._memory.is_retired(legal_entity_id):
+                self._retired.add(legal_entity_id)
+                continue
             self._unkept[legal_entity_id] = self._publish(legal_entity_id, signed)
+            cosigned = self.folder(legal_entity_id, signed.epoch) / COSIGNED
+            if cosigned.is_file():
+                self.cosigned(legal_entity_id, signed.epoch, cosigned.read_bytes())
+
+    def cosigned(self, legal_entity_id: UUID, epoch: int, note: bytes) -> None:
+        """A witness cosigned this; the database is told of the newest epoch's."""
+        if epoch == self._known.get(legal_entity_id, NOTHING).epoch:
+            self._unkept_cosigned[legal_entity_id] = note
 
     def _check_remembered(self, legal_entity_id: UUID, note: bytes) -> None:
         try:
@@ -175,6 +201,9 @@ class Signer:
     async def _sign(self, legal_entity_id: UUID, size: int, epoch: int) -> int:
         """How many entries were new. Raises EpochWaits."""
         known = self._known.get(legal_entity_id, NOTHING)
+        if (known.refused or epoch > known.epoch) and self._memory.is_retired(legal_entity_id):
+            self._leave(legal_entity_id, known, is_there=size > 0)
+            return 0
         if epoch > known.epoch:
             try:
                 begun = await self._begun(legal_entity_id, epoch, known)
@@ -190,6 +219,15 @@ class Signer:
                 self._known[legal_entity_id] = known
         self._tell("log_rewritten", legal_entity_id, str(known.refused))
         return 0
+
+    def _leave(self, legal_entity_id: UUID, known: Signed, *, is_there: bool) -> None:
+        """A log that is over: nobody is called for it, unless somebody brings it back."""
+        if not is_there:
+            self._retired.add(legal_entity_id)
+            return
+        self._retired.discard(legal_entity_id)
+        self._known[legal_entity_id] = msgspec.structs.replace(known, refused=RETIRED_IS_BACK)
+        self._tell("log_rewritten", legal_entity_id, RETIRED_IS_BACK)
 
     def _tell(self, event: str, legal_entity_id: UUID, reason: str) -> None:
         """At once when it is new, then at most once a minute as long as it stays so."""
@@ -280,7 +318,7 @@ class Signer:
 
     async def _keep_checkpoints(self) -> None:
         """Tells the database what was signed; what it did not hear is told again."""
-        if not self._unkept:
+        if not self._unkept and not self._unkept_cosigned:
             return
         async with self._pool.acquire() as connection:
             for legal_entity_id, note in list(self._unkept.items()):
@@ -288,6 +326,10 @@ class Signer:
                 kept = (legal_entity_id, size, note, self._clock.now())
                 await connection.execute(SQL["keep_checkpoint"], *kept)
                 del self._unkept[legal_entity_id]
+            for legal_entity_id, note in list(self._unkept_cosigned.items()):
+                await connection.execute(SQL["keep_cosigned"], legal_entity_id, note)
+                if self._unkept_cosigned[legal_entity_id] is note:  # no newer one came meanwhile
+                    del self._unkept_cosigned[legal_entity_id]
 
     async def _entries(self, legal_entity_id: UUID, start: int, size: int) -> Sequence[bytes]:
         async with self._pool.acquire() as connection:

@@ -6,20 +6,23 @@ it writes in the checkpoint's place is the same checkpoint with more signatures,
 
 import asyncio
 import os
-from collections.abc import Sequence
+import ssl
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
+from uuid import UUID
 
 import aiohttp
 import structlog
 
 from strongroom.clock import Clock, monotonic_seconds
-from strongroom.config import ConfigurationError, WitnessAt, replace_file
+from strongroom.config import WitnessAt, replace_file
 from strongroom.errors import InvariantBroken, described
-from strongroom.log.cosignatures import CosignatureVerifier, cosigned, witnessed
+from strongroom.log.cosignatures import CosignatureVerifier, cosigned, verifier_of, witnessed
 from strongroom.log.entries import written_at
+from strongroom.log.epochs import epoch_of
 from strongroom.log.notes import (
     SIZE,
     Checkpoint,
@@ -32,6 +35,7 @@ from strongroom.log.tree import consistency_proof
 from strongroom.log.witnessed import COSIGNED, cosigned_by
 from strongroom.log.witnessing import ADD_CHECKPOINT, SIZE_TYPE, Submission
 from strongroom.telemetry.port import NO_TELEMETRY, Behind, NoTelemetry
+from strongroom.work.lasting import lasting, let_go
 
 LOOK_SECONDS: Final = 0.2
 PAUSE_SECONDS: Final = 1.0
@@ -56,6 +60,9 @@ REFUSALS: Final = {
 """What the log says of a witness's answer."""
 CONTRADICTIONS: Final = frozenset({"another_root", "proof_refused", "saw_more"})
 """Those refusals that say that the witness saw another history."""
+
+Tell = Callable[[UUID, int, bytes], None]
+"""Hears of which epoch of which log a witness cosigned the newest checkpoint, and the note."""
 
 log = structlog.get_logger()
 
@@ -114,10 +121,16 @@ class Submitter:
         witnesses: Sequence[WitnessAt],
         clock: Clock,
         telemetry: NoTelemetry = NO_TELEMETRY,
+        tell: Tell | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
-        """Raises ConfigurationError for a key that is not that of a witness."""
+        """`tell` hears of what was cosigned; `tls` is whom to trust over TLS.
+
+        Raises ConfigurationError for a key that is not that of a witness.
+        """
+        self._tell_cosigned, self._tls = tell, tls
         self._logs, self._clock, self._telemetry = logs, clock, telemetry
-        self._witnesses = [(one.url.rstrip("/"), _verifier_of(one)) for one in witnesses]
+        self._witnesses = [(one.url.rstrip("/"), verifier_of(one)) for one in witnesses]
         self._standing: dict[tuple[str, str], Standing] = {}
         self._keeping: dict[Path, asyncio.Lock] = {}
 
@@ -141,12 +154,16 @@ class Submitter:
     async def run(self) -> None:
         """Goes on until it is cancelled."""
         timeout = aiohttp.ClientTimeout(total=ANSWER_SECONDS_MAX)
-        async with (
-            aiohttp.ClientSession(timeout=timeout, trust_env=False) as session,
-            asyncio.TaskGroup() as group,
-        ):
-            for url, verifier in self._witnesses:
-                group.create_task(self._ask(session, url, verifier))
+        connector = aiohttp.TCPConnector(ssl=self._tls or True)
+        async with aiohttp.ClientSession(
+            timeout=timeout, trust_env=False, connector=connector
+        ) as session:
+            asking = [lasting(self._ask(session, *witness)) for witness in self._witnesses]
+            try:
+                if asking:
+                    await asyncio.wait(asking)
+            finally:
+                await let_go(*asking)
 
     async def _ask(
         self, session: aiohttp.ClientSession, url: str, verifier: CosignatureVerifier
@@ -267,6 +284,9 @@ class Submitter:
                 prepared.rename(folder / CHECKPOINT)
             else:
                 prepared.unlink()
+            named = epoch_of(folder.name)
+            if self._tell_cosigned is not None and named is not None:
+                self._tell_cosigned(*named, await asyncio.to_thread((folder / COSIGNED).read_bytes))
 
 
 def _write(folder: Path, made: bytes, verifier: CosignatureVerifier, prepared: Path) -> None:
@@ -330,10 +350,3 @@ def _size_of(answer: bytes, asked: int) -> int:
     if int(text) == asked:
         raise WitnessRefuses("another_root")
     return int(text)
-
-
-def _verifier_of(witness: WitnessAt) -> CosignatureVerifier:
-    try:
-        return CosignatureVerifier.read(witness.key)
-    except NoteRefused as problem:
-        raise ConfigurationError(f"the key of the witness {witness.url}: {problem}.") from None

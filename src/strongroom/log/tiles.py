@@ -320,11 +320,20 @@ class TileFolder:
 
 
 def content_of(handle: int, name: str, bytes_max: int) -> bytes:
-    """All of an open file. Raises TilesRefused for what is no plain file, or a longer one."""
+    """All of an open file. Raises TilesRefused for what is no plain file, or a longer one.
+
+    A read may give less than there is, as from a mount; what ends before its length is refused.
+    """
     status = os.fstat(handle)
     if not stat.S_ISREG(status.st_mode) or status.st_size > bytes_max:
         raise TilesRefused(f"{name} is no file, or longer than it can be")
-    return os.read(handle, status.st_size)
+    content = b""
+    while len(content) < status.st_size:
+        part = os.read(handle, status.st_size - len(content))
+        if not part:
+            raise TilesRefused(f"{name} ends before its length")
+        content += part
+    return content
 
 
 def hashes_in(tile: bytes) -> list[bytes]:

@@ -297,13 +297,14 @@ class _Reading:
         return tile[at * HASH_BYTES : (at + 1) * HASH_BYTES] == tile_roots(hashes)[0]
 
 
-def prove(folder: TileFolder, index: int, verifier: NoteVerifier) -> bytes:
-    """The text that proves, to whoever knows the verifier, that an entry is in the log.
+def prove(
+    folder: TileFolder, index: int, verifier: NoteVerifier, note: bytes | None = None
+) -> bytes:
+    """What proves to who knows the verifier that an entry is in the log, as C2SP's tlog-proof.
 
-    The form is C2SP's tlog-proof; the entry itself is not in it. It proves what it says when it is
-    made. Raises LogRefused.
+    It proves that when it is made, under `note` or the newest checkpoint. Raises LogRefused.
     """
-    note = _read_checkpoint(folder)
+    note = note or _read_checkpoint(folder)
     checkpoint = _opened(note, verifier, "The checkpoint")
     if not 0 <= index < checkpoint.size:
         raise LogRefused(f"There is no entry {index}: the checkpoint has {checkpoint.size}.")

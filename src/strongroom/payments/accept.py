@@ -26,6 +26,7 @@ from strongroom.payments.acceptance import (
     TryAgain,
 )
 from strongroom.payments.rows import job_bucket, json_text, payment_of
+from strongroom.payments.texts import seal_all
 from strongroom.tax.rows import holders, take_calculations
 from strongroom.telemetry.port import NO_TELEMETRY, NoTelemetry
 from strongroom.work.batch import (
@@ -314,7 +315,7 @@ def _rows(requests: Sequence[Request]) -> list[tuple[object, ...]]:
             p.currency,
             p.description,
             json_text(p.metadata) if p.metadata else "{}",
-            r.seal_texts and r.seal_texts(),
+            texts,
             p.return_url,
             p.capture,
             p.gateway,
@@ -331,7 +332,7 @@ def _rows(requests: Sequence[Request]) -> list[tuple[object, ...]]:
             p.created_at,
             json_text(p.ways) if p.ways else None,
         )
-        for r in requests
+        for r, texts in zip(requests, seal_all(r.texts for r in requests), strict=True)
         for p in (r.payment,)
     ]
 

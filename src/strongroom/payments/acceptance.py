@@ -9,6 +9,7 @@ from msgspec import Struct
 from strongroom.errors import Problem
 from strongroom.payments.idempotency import is_same
 from strongroom.payments.states import Payment
+from strongroom.payments.texts import SealedTexts
 
 
 class Request(Struct, frozen=True, kw_only=True):
@@ -27,7 +28,7 @@ class Request(Struct, frozen=True, kw_only=True):
     run_at: datetime
     row_digest: bytes
     payload: bytes
-    seal_texts: Callable[[], bytes] | None = None
+    texts: SealedTexts | None = None
     other_fingerprint: Callable[[], bytes] = bytes
     refusal: Problem | None = None
     calculation_id: UUID | None = None

@@ -28,7 +28,7 @@ from strongroom.payments.states import (
     Schedule,
 )
 from strongroom.payments.texts import SQL as TEXTS_SQL
-from strongroom.payments.texts import SealedTexts
+from strongroom.payments.texts import SealedTexts, seal_all
 from strongroom.payments.waves import in_waves
 from strongroom.telemetry.port import NO_TELEMETRY, NoTelemetry
 from strongroom.work.batch import Batcher
@@ -51,6 +51,8 @@ class RefundWish(Struct, frozen=True, kw_only=True):
     digest_salt: bytes
     check_amount: Callable[[str, int, str], None]
     """Raises a Problem when the gateway cannot give back this amount of this currency."""
+    held: Problem | None = None
+    """Why no money may be moved now."""
 
 
 class Order(Struct, frozen=True, kw_only=True):
@@ -240,6 +242,8 @@ def _decide(order: Order, payment: Payment) -> _Change:
         told = route_told(command.route) if isinstance(command, InstrumentBrought) else {}
         return _Change(order, payment, decision.payment, decision.kind, job_at, None, told)
     wish = order.wish
+    if wish.held is not None:
+        raise wish.held
     after, amount_minor = refund_asked(payment, wish.amount_minor, order.at)
     if payment.gateway is None or payment.gateway_account_id is None:
         raise InvariantBroken("money was captured without a gateway")
@@ -277,13 +281,13 @@ async def _write(connection: Connection, changes: Sequence[_Change]) -> None:
     if refunds:
         await connection.execute(SQL["add_refunds"], *_refund_columns(refunds))
     texts = [
-        (wish.refund_id, change.order.legal_entity_id, wish.sealed_texts.seal())
+        (wish.refund_id, change.order.legal_entity_id, wish.sealed_texts)
         for change in changes
         if isinstance(wish := change.order.wish, RefundWish) and wish.sealed_texts is not None
     ]
     if texts:
         owners, entities, sealed = _columns(texts)
-        await connection.execute(TEXTS_SQL["add_texts"], entities, owners, sealed)
+        await connection.execute(TEXTS_SQL["add_texts"], entities, owners, seal_all(sealed))
     due = [change for change in changes if change.job_at is not None]
     if due:
         await connection.execute(

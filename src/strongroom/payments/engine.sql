@@ -137,3 +137,6 @@ FROM unnest($1::uuid[], $2::uuid[]) AS item (legal_entity_id, payment_id)
 CROSS JOIN LATERAL (SELECT found.payment_id FROM payment_savings found
   WHERE found.legal_entity_id = item.legal_entity_id
     AND found.payment_id = item.payment_id LIMIT 1) s;
+
+-- payments_due: a row if something is due in these buckets; the bell of a worker asks
+SELECT FROM jobs WHERE bucket = ANY ($1::smallint[]) AND run_at <= $2

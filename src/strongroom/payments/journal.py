@@ -1,10 +1,12 @@
 """What a decision writes: the event's canonical payload, and the columns of the statements."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgspec
+from msgspec import UNSET, Struct, UnsetType
 
 from strongroom.payments.refunds import Refund
 from strongroom.payments.rows import json_text
@@ -45,27 +47,47 @@ def accepted_payload(
     `commitment` is that of its texts, where it has some; `route` says why it goes where it goes,
     `calculation_id` what it is taxed by.
     """
-    more: dict[str, Any] = {} if commitment is None else {"texts": commitment.hex()}
-    more.update(route_told(route))
-    if payment.ways:  # without the tokens, as everywhere in events
-        more["ways"] = [[way.gateway, way.gateway_account_id] for way in payment.ways]
-    if calculation_id is not None:
-        more["tax_calculation"] = calculation_id
     return msgspec.json.encode(
-        {
-            **more,
-            "status": payment.status,
-            "amount_minor": payment.amount_minor,
-            "currency": payment.currency,
-            "merchant_reference": payment.merchant_reference,
-            "gateway": payment.gateway,
-            "gateway_account_id": payment.gateway_account_id,
-            "capture": payment.capture,
-            "not_after": payment.not_after,
-            "idempotency_key": idempotency_key,
-        },
+        _AcceptedContent(
+            amount_minor=payment.amount_minor,
+            capture=payment.capture,
+            currency=payment.currency,
+            gateway=payment.gateway,
+            gateway_account_id=payment.gateway_account_id,
+            idempotency_key=idempotency_key,
+            merchant_reference=payment.merchant_reference,
+            not_after=payment.not_after,
+            route=UNSET if route is None else route_told(route).get("route", UNSET),
+            status=payment.status,
+            tax_calculation=UNSET if calculation_id is None else calculation_id,
+            texts=UNSET if commitment is None else commitment.hex(),
+            ways=_ways_told(payment) if payment.ways else UNSET,
+        ),
         order="deterministic",
     )
+
+
+class _AcceptedContent(Struct, frozen=True, kw_only=True):
+    """In the order of the names, as canonical JSON has them."""
+
+    amount_minor: int
+    capture: str
+    currency: str
+    gateway: str | None
+    gateway_account_id: UUID | None
+    idempotency_key: str
+    merchant_reference: str
+    not_after: datetime
+    route: dict[str, Any] | UnsetType
+    status: str
+    tax_calculation: UUID | UnsetType
+    texts: str | UnsetType
+    ways: list[list[Any]] | UnsetType
+
+
+def _ways_told(payment: Payment) -> list[list[Any]]:
+    """Without the tokens, as everywhere in events."""
+    return [[way.gateway, way.gateway_account_id] for way in payment.ways]
 
 
 def route_told(route: Route | None) -> dict[str, Any]:
@@ -119,8 +141,8 @@ def changes_payload(
         for name in _STATE_FIELDS
         if getattr(after, name) != getattr(before, name)
     }
-    if after.ways != before.ways:  # without the tokens, as everywhere in events
-        content["ways"] = [[way.gateway, way.gateway_account_id] for way in after.ways]
+    if after.ways != before.ways:
+        content["ways"] = _ways_told(after)
     if attempt is not None:
         content["attempt"] = {
             "no": attempt.attempt_no,

@@ -97,3 +97,6 @@ UPDATE refunds r SET
   calls = CASE WHEN jsonb_array_length(r.calls) < $4 THEN r.calls || item.call ELSE r.calls END
 FROM unnest($1::uuid[], $2::uuid[], $3::jsonb[]) AS item (legal_entity_id, refund_id, call)
 WHERE r.legal_entity_id = item.legal_entity_id AND r.refund_id = item.refund_id;
+
+-- refunds_due: a row if something is due in these buckets; the bell of a worker asks
+SELECT FROM refund_jobs WHERE bucket = ANY ($1::smallint[]) AND run_at <= $2

@@ -23,7 +23,15 @@ from strongroom.payments.reads import SQL as PAYMENTS_SQL
 from strongroom.payments.refunds import Refund
 from strongroom.payments.rows import digest_in_format, payment_of, refund_of
 from strongroom.payments.states import Payment
-from strongroom.payments.texts import LABEL, SALT_BYTES, SQL, SealedTexts, Texts, seal_texts
+from strongroom.payments.texts import (
+    LABEL,
+    SALT_BYTES,
+    SQL,
+    SealedTexts,
+    Texts,
+    seal_all,
+    seal_texts,
+)
 from strongroom.vault.errors import KeyMissing, Unreadable
 from strongroom.vault.keys import EntityKeys
 
@@ -142,13 +150,21 @@ class _Sealing:
         rows = await connection.fetch(SQL["plain_payments"], self._entity, behind, PAGE_ROWS)
         before = await self._unedited([payment_of(row) for row in rows])
         ids = [one.payment_id for one in before]
-        after = [one.changed(self._at, description=None, metadata={}) for one in before]
+        after = [
+            one.changed(self._at, description=None, metadata={}, digest_salt=_fresh_salt())
+            for one in before
+        ]
         sealed = [
             self._seal(one.payment_id, Texts(one.description, one.metadata)) for one in before
         ]
         versions = [one.version for one in after]
         await connection.execute(
-            SQL["seal_payments"], [self._entity] * len(ids), ids, versions, self._at
+            SQL["seal_payments"],
+            [self._entity] * len(ids),
+            ids,
+            versions,
+            self._at,
+            [one.digest_salt for one in after],
         )
         await self._add(ids, sealed)
         payloads = [
@@ -179,9 +195,13 @@ class _Sealing:
         before = [payments[one.payment_id] for one in current]
         after = [one.changed(self._at) for one in before]
         sealed = [self._seal(one.refund_id, Texts(None, one.metadata)) for one in current]
-        stored = [replace(one, metadata={}, updated_at=self._at) for one in current]
+        stored = [
+            replace(one, metadata={}, updated_at=self._at, digest_salt=_fresh_salt())
+            for one in current
+        ]
         ids = [one.refund_id for one in stored]
-        await connection.execute(SQL["seal_refunds"], [entity] * len(ids), ids, self._at)
+        salts = [one.digest_salt for one in stored]
+        await connection.execute(SQL["seal_refunds"], [entity] * len(ids), ids, self._at, salts)
         await self._add(ids, sealed)
         await connection.execute(
             SQL["raise_versions"],
@@ -258,7 +278,7 @@ class _Sealing:
             SQL["add_texts"],
             [self._entity] * len(owners),
             owners,
-            [one.seal() for one in sealed],
+            seal_all(sealed),
         )
 
     async def _leave_events(
@@ -275,3 +295,9 @@ class _Sealing:
             ACTOR,
             self._at,
         )
+
+
+def _fresh_salt() -> bytes:
+    """Of a row's digests from now on. With the one before, texts could be tried out against the
+    digests of the versions that had them in the clear, also after they were erased."""
+    return os.urandom(SALT_BYTES)

@@ -4,10 +4,9 @@ Beside them, sealed as well, lie 16 random bytes; the event of the acceptance ho
 both. So what was written can be proved later, and cannot be guessed from the log.
 """
 
-import hashlib
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from typing import Final, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from hashlib import sha256
+from typing import Final
 from uuid import UUID
 
 import asyncpg
@@ -19,7 +18,7 @@ from strongroom.database import reading, statements
 from strongroom.directory import until_finished
 from strongroom.payments.refunds import Refund
 from strongroom.payments.states import Payment
-from strongroom.vault.envelope import Column
+from strongroom.vault.envelope import Column, Sealing
 from strongroom.vault.errors import KeyMissing, Tampered, Unreadable
 from strongroom.vault.keys import EntityKeys, Keyring
 
@@ -48,21 +47,40 @@ _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder(Texts).decode
 
 
-class SealedTexts(NamedTuple):
-    """How texts come to be stored, and what commits to them: 32 bytes.
+class SealedTexts(Struct, frozen=True):
+    """Texts on their way into a row, with their salt, and what commits to them: 32 bytes.
 
-    They are sealed at the last moment, together with others: that costs half as much.
+    `seal_all` seals them.
     """
 
-    seal: Callable[[], bytes]
+    keys: EntityKeys
+    row: bytes
+    content: bytes
     commitment: bytes
 
 
 def seal_texts(keys: EntityKeys, owner_id: UUID, texts: Texts, salt: bytes) -> SealedTexts:
     """The texts of a payment or refund, for its row; `salt` is fresh, SALT_BYTES long."""
     content = salt + _encode(texts)
-    seal = partial(keys.seal, LABEL, owner_id.bytes, content)
-    return SealedTexts(seal, hashlib.sha256(content).digest())
+    return SealedTexts(keys, owner_id.bytes, content, sha256(content).digest())
+
+
+def seal_all(texts: Iterable[SealedTexts | None]) -> list[bytes | None]:
+    """What is stored of each, None where there is nothing. Raises KeysOutdated.
+
+    Done at the last moment, for all of a batch: one by one it costs twice as much.
+    """
+    sealing: dict[EntityKeys, Sealing] = {}
+    stored: list[bytes | None] = []
+    for one in texts:
+        if one is None:
+            stored.append(None)
+            continue
+        seal = sealing.get(one.keys)
+        if seal is None:
+            seal = sealing[one.keys] = one.keys.sealing(LABEL)
+        stored.append(seal(one.row, one.content))
+    return stored
 
 
 def open_texts(keys: EntityKeys, owner_id: UUID, sealed: bytes) -> Texts:

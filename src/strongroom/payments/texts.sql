@@ -35,10 +35,11 @@ SELECT * FROM payments
 WHERE legal_entity_id = $1 AND payment_id > $2 AND (description IS NOT NULL OR metadata <> '{}')
 ORDER BY legal_entity_id, payment_id LIMIT $3 FOR UPDATE SKIP LOCKED;
 
--- seal_payments: their texts leave the row, which is one version on
+-- seal_payments: their texts leave the row, which is one version on, and so does its salt
 UPDATE payments p SET version = item.version, description = NULL, metadata = '{}',
-  updated_at = $4
-FROM unnest($1::uuid[], $2::uuid[], $3::integer[]) AS item (legal_entity_id, payment_id, version)
+  updated_at = $4, digest_salt = item.digest_salt
+FROM unnest($1::uuid[], $2::uuid[], $3::integer[], $5::bytea[])
+  AS item (legal_entity_id, payment_id, version, digest_salt)
 WHERE p.legal_entity_id = item.legal_entity_id AND p.payment_id = item.payment_id
   AND p.version = item.version - 1
 RETURNING p.payment_id;
@@ -49,8 +50,8 @@ WHERE legal_entity_id = $1 AND refund_id > $2 AND metadata <> '{}'
 ORDER BY legal_entity_id, refund_id LIMIT $3;
 
 -- seal_refunds: their texts leave the row
-UPDATE refunds r SET metadata = '{}', updated_at = $3
-FROM unnest($1::uuid[], $2::uuid[]) AS item (legal_entity_id, refund_id)
+UPDATE refunds r SET metadata = '{}', updated_at = $3, digest_salt = item.digest_salt
+FROM unnest($1::uuid[], $2::uuid[], $4::bytea[]) AS item (legal_entity_id, refund_id, digest_salt)
 WHERE r.legal_entity_id = item.legal_entity_id AND r.refund_id = item.refund_id
 RETURNING r.refund_id;
 

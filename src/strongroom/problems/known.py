@@ -34,6 +34,8 @@ class Known(Struct, frozen=True):
     field: str | None = None
     """The field that an example of it names."""
     names_payment: bool = False
+    wait_seconds: int = RETRY_AFTER_SECONDS
+    """What a 503 of it asks a caller to wait."""
 
     @property
     def title(self) -> str:
@@ -48,4 +50,4 @@ class Known(Struct, frozen=True):
     @property
     def retry_after_seconds(self) -> int | None:
         """The Retry-After that goes with it; each 503 has one."""
-        return RETRY_AFTER_SECONDS if self.status == 503 else None
+        return self.wait_seconds if self.status == 503 else None

@@ -46,7 +46,7 @@ FINDING: Final = {
     ),
     "log_not_signed": Known(
         404,
-        "Nothing of the log of your legal entity is signed yet.",
+        "Nothing of the log of your legal entity, or of this epoch of it, is signed yet.",
         "Ask again a second after the first payment; if there is still nothing, tell the operator: "
         "the signer does not run, or its folder does not come here.",
     ),
@@ -54,6 +54,11 @@ FINDING: Final = {
         404,
         "No witness has cosigned a checkpoint of the log of your legal entity.",
         "Take the checkpoint as it is; the operator names witnesses in the signer's settings.",
+    ),
+    "log_epoch_not_found": Known(
+        404,
+        "That is no number of an epoch.",
+        "Take one that `GET /v1/log/epochs` lists; one that was opened is there once it is signed.",
     ),
     "tile_not_found": Known(
         404,
@@ -210,6 +215,14 @@ HERE: Final = {
         "The signed logs are not on the machine that answers, or cannot be read there.",
         "Ask again; if it stays so, tell the operator: the signer's folder of logs has to be at "
         "`log` in the home of each API process, e.g. as a mount.",
+    ),
+    "log_window_exceeded": Known(
+        503,
+        "For too long nobody outside has seen the log of your legal entity, or that cannot be told "
+        "now. So no money is moved; nothing was done.",
+        "Send the same request again with the same Idempotency-Key after `Retry-After`; if it "
+        "stays so, tell the operator. Reads and cancels go on, and so does what was accepted.",
+        wait_seconds=30,
     ),
     "not_ready": Known(503, "{why}", "Ask again soon.", {"why": "The database does not answer."}),
 }

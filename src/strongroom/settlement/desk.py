@@ -75,6 +75,7 @@ from strongroom.settlement.rows import SQL as DISPUTES_SQL
 from strongroom.settlement.rows import dispute_of, dispute_summary
 from strongroom.settlement.telling import DueAnswer, Ended, Teller, settle_answer
 from strongroom.vault.keys import Keyring
+from strongroom.work.bell import NO_BELL, NoBell
 from strongroom.work.calls import Calls
 
 LOOKS_MAX: Final = 16
@@ -102,9 +103,11 @@ class SettlementDesk:
         keyring: Keyring,
         buckets: Sequence[int],
         actor: str = "worker",
+        bell: NoBell = NO_BELL,
     ) -> None:
         self._pool, self._gateways, self._accounts = pool, gateways, Accounts(pool)
         self._calls, self._clock = calls, calls.clock
+        self._lane = bell.lane(SQL["looks_due"])
         self._lease = calls.lease
         self._buckets, self._actor = list(buckets), actor
         self._teller = Teller(calls, keyring)
@@ -126,7 +129,10 @@ class SettlementDesk:
                     log.error("settlement_not_looked_at", **described(fault))
                     await asyncio.sleep(FAILED_WAIT_SECONDS)
                     continue
-                await asyncio.sleep(IDLE_WAIT_SECONDS)
+                if len(self._under_way) < LOOKS_MAX:
+                    await self._lane.rest(IDLE_WAIT_SECONDS)
+                else:  # a gateway that answers at once is not asked without end
+                    await asyncio.sleep(IDLE_WAIT_SECONDS)
         finally:
             for task in self._under_way:
                 task.cancel()

@@ -76,3 +76,6 @@ WHERE e.legal_entity_id = $1 AND e.gateway_account_id = $2 AND e.gateway_event_i
 -- hinted_money: what that webhook said of amount and currency
 SELECT e.amount_minor, e.currency FROM webhook_events e
 WHERE e.legal_entity_id = $1 AND e.gateway_account_id = $2 AND e.gateway_event_id = $3;
+
+-- looks_due: a row if something is due in these buckets; the bell of a worker asks
+SELECT FROM settlement_looks WHERE bucket = ANY ($1::smallint[]) AND run_at <= $2

@@ -145,3 +145,6 @@ WHERE legal_entity_id = $1 AND sealed IS NOT NULL AND substring(sealed, 4, 4) < 
 
 -- reseal_calculation: the same question under another key
 UPDATE tax_calculations SET sealed = $3 WHERE legal_entity_id = $1 AND calculation_id = $2;
+
+-- taxes_due: a row if something is due in these buckets; the bell of a worker asks
+SELECT FROM tax_jobs WHERE bucket = ANY ($1::smallint[]) AND run_at <= $2

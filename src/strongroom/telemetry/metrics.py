@@ -210,6 +210,7 @@ GAUGES: Final = {
     "strongroom_gateway_calls_in_flight": ("gateway", "Calls under way."),
     "strongroom_queue_items": ("batch", "Items that wait for their batch."),
     "strongroom_in_flight": ("lane", "Items that the worker is at."),
+    "strongroom_log_windows_closed": ("reason", "Legal entities whose money is held back."),
     "strongroom_in_flight_max": ("lane", "Items that the worker takes at once, at most."),
 }
 """What is watched: name of its label, and help."""

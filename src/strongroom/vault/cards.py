@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from strongroom.vault import disguises
-from strongroom.vault.disguises import LETTERS_FIRST, NOT_TELLING, TELLING_AS_T, TOLD
+from strongroom.vault.disguises import LETTERS_FIRST, tells_of_base64
 from strongroom.vault.issuers import DIGITS_MAX, DIGITS_MIN, card_numbers, is_card_number
 
 GAP_MAX: Final = 3
@@ -115,12 +115,28 @@ def holds_card_number(raw: bytes) -> bool:
     """
     if _PERCENT in raw or _BACKSLASH in raw:
         return _holds_in_any(disguises.openings(raw), Left(len(raw)))
-    told = raw.translate(TELLING_AS_T, NOT_TELLING).find(TOLD) >= 0
+    told = tells_of_base64(raw)
     if told or not raw.isascii():
         return _holds(raw, Left(len(raw)), set(), told=told)
+    return _holds_plainly(raw, Left(len(raw)))
+
+
+def is_plainly_clear(raw: bytes) -> bool:
+    """Whether the text is plain, without a disguise to open, and holds no card number.
+
+    Then neither does any part of it. False says nothing about the parts: what is coded is read
+    otherwise beside other text than alone. Takes no more work than the smallest part may.
+    """
+    if _PERCENT in raw or _BACKSLASH in raw or not raw.isascii() or tells_of_base64(raw):
+        return False
+    return not _holds_plainly(raw, Left(0))
+
+
+def _holds_plainly(raw: bytes, left: Left) -> bool:
+    """The same of ASCII in which nothing is coded."""
     stretches = raw.translate(_STRETCHES)
     start = stretches.find(_STRETCH)
-    return start >= 0 and _in_stretches(raw, stretches, start, Left(len(raw)))
+    return start >= 0 and _in_stretches(raw, stretches, start, left)
 
 
 def blotted(text: str) -> str:
@@ -137,8 +153,7 @@ def _holds_in_any(openings: Iterator[bytes], left: Left) -> bool:
     known: set[bytes] = set()
     for raw in openings:
         left.steps -= OPENED_STEPS * len(raw)
-        told = raw.translate(TELLING_AS_T, NOT_TELLING).find(TOLD) >= 0
-        if _holds(raw, left, known, told=told):
+        if _holds(raw, left, known, told=tells_of_base64(raw)):
             return True
     return False
 

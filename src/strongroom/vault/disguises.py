@@ -56,6 +56,8 @@ LETTERS_FIRST: Final = bytes([
 ])  # fmt: skip
 """First bytes in UTF-8 of characters of which none is a digit or a gap; most scripts have one."""
 
+_MINUS: Final = ord("-")
+_PLUS: Final = ord("+")
 CODED: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_"
 """Base64 and base64url together."""
 TELLING: Final = b"MNODTjzAEIMQUYcgkosw048Jy"
@@ -77,10 +79,10 @@ RUNS_MAX: Final = 4096
 """With more runs of base64 in a text it is quicker to decode all of it than to choose."""
 _RUN: Final = b"c" * RUN_MIN
 _IN_RUNS: Final = bytes(ord("c") if code in CODED else ord(" ") for code in range(256))
-TELLING_AS_T: Final = bytes(ord("t") if code in TELLING else ord(" ") for code in range(256))
-NOT_TELLING: Final = bytes(set(CODED) - set(TELLING))
-TOLD: Final = b"t" * DIGITS_MIN
-"""raw.translate(TELLING_AS_T, NOT_TELLING) leaves of each run its telling letters, each as t."""
+_TELLING_AS_T: Final = bytes(ord("t") if code in TELLING else ord(" ") for code in range(256))
+_NOT_TELLING: Final = bytes(set(CODED) - set(TELLING))
+_TOLD: Final = b"t" * DIGITS_MIN
+"""raw.translate(_TELLING_AS_T, _NOT_TELLING) leaves of each run its telling letters, each as t."""
 _BREAK: Final = b"VV"
 """At each of the four places a letter of ASCII: what stood in two places is not one number."""
 _LETTERS: Final = bytes(
@@ -206,6 +208,16 @@ def in_ascii(raw: bytes) -> bytes:
     return raw.decode("utf-8", "replace").translate(_PLAIN).encode("ascii")
 
 
+def tells_of_base64(raw: bytes) -> bool:
+    """Whether some of the text could be base64 of a card number.
+
+    Where this says no, nothing is left of it in `base64_letters`.
+    """
+    if raw.islower() and _is_too_low(raw) and len(raw) < RUNS_MAX * RUN_MIN:
+        return False
+    return raw.translate(_TELLING_AS_T, _NOT_TELLING).find(_TOLD) >= 0
+
+
 def base64_letters(raw: bytes, known: set[bytes]) -> bytes:
     """The stretches that could be base64 of a card number, one after another; none of `known`.
 
@@ -245,12 +257,16 @@ def _runs(raw: bytes) -> list[bytes] | None:
             end = len(raw)
         runs.append(raw[start:end])
         start = shape.find(_RUN, end)
-    told = b" ".join(runs).translate(TELLING_AS_T, NOT_TELLING).split(b" ") if runs else []
+    told = b" ".join(runs).translate(_TELLING_AS_T, _NOT_TELLING).split(b" ") if runs else []
     return [run for run, letters in zip(runs, told, strict=True) if len(letters) >= DIGITS_MIN]
 
 
 def _could_hold_digits(run: bytes) -> bool:
-    # Lower case, as in ids and UUIDs, says no digits but full-width ones, and these only so.
-    if run.lower() == run and b"-8" not in run and b"+8" not in run:
+    if run.lower() == run and _is_too_low(run):
         return False
     return len(run) - len(run.translate(None, TELLING_TOO)) >= DIGITS_MIN
+
+
+def _is_too_low(raw: bytes) -> bool:
+    """Lower case, as in ids and UUIDs, says no digits but full-width ones, and these only so."""
+    return (_MINUS not in raw or raw.find(b"-8") < 0) and (_PLUS not in raw or raw.find(b"+8") < 0)

@@ -26,6 +26,7 @@ from strongroom.ids import to_text
 from strongroom.vault.envelope import (
     FieldKey,
     Kind,
+    Sealing,
     claimed_version,
     header_of,
     new_index_key,
@@ -40,6 +41,7 @@ SQL: Final = statements("strongroom.vault", "keys.sql")
 _MAC_KEY: Final = b"strongroom fingerprints 1"
 INDEX_BYTES: Final = 16
 """Of a blind index: two values of one entity meet by chance once in 2^64."""
+MAC_BYTES: Final = 32
 
 LOADS_MAX: Final = 2
 WAIT_SECONDS: Final = 2.5
@@ -72,7 +74,7 @@ class EntityKeys:
     __slots__ = (
         "_data",
         "_index",
-        "_mac_key",
+        "_keyed",
         "_seals_until",
         "_wrapping",
         "legal_entity_id",
@@ -104,7 +106,8 @@ class EntityKeys:
                 keys[version] = FieldKey(kind, entity, entity, version, Secret(keyset))
             if version == self.newest:
                 self._index = bundle.index
-        self._mac_key = hmac.digest(self._index, _MAC_KEY, hashlib.sha256)
+        mac_key = hmac.digest(self._index, _MAC_KEY, hashlib.sha256)
+        self._keyed = hashlib.blake2b(digest_size=MAC_BYTES, key=mac_key)
 
     def __repr__(self) -> str:
         return f"EntityKeys(newest {self.newest})"
@@ -116,9 +119,13 @@ class EntityKeys:
 
     def seal(self, label: bytes, row: bytes, content: bytes) -> bytes:
         """The content under the newest key, for this place. Raises KeysOutdated."""
+        return self.sealing(label)(row, content)
+
+    def sealing(self, label: bytes) -> Sealing:
+        """Seals values of one column under the newest key, at once. Raises KeysOutdated."""
         if monotonic_seconds() > self._seals_until:
             raise KeysOutdated
-        return self._data[self.newest].seal(label, row, content)
+        return self._data[self.newest].sealing(label)
 
     def open(self, label: bytes, row: bytes, sealed: bytes) -> bytes:
         """What was sealed for this place. Raises Unreadable, and KeyMissing for a version."""
@@ -143,12 +150,14 @@ class EntityKeys:
         return hmac.digest(self._index, message, hashlib.sha256)[:INDEX_BYTES]
 
     def mac(self, message: bytes) -> bytes:
-        """A keyed digest of 32 bytes (BLAKE2b, RFC 7693), for fingerprints of requests.
+        """A keyed digest of MAC_BYTES (BLAKE2b, RFC 7693), for fingerprints of requests.
 
         As `index`, equal for equal messages for as long as the legal entity has keys; it costs a
         third, and every payment needs one.
         """
-        return hashlib.blake2b(message, digest_size=32, key=self._mac_key).digest()
+        keyed = self._keyed.copy()
+        keyed.update(message)
+        return keyed.digest()
 
     def lacks(self, sealed: bytes) -> bool:
         """Whether it names a version of these keys that came after they were read."""

@@ -52,6 +52,7 @@ from strongroom.webhooks.endpoints import (
 )
 from strongroom.webhooks.messages import message_body, message_id
 from strongroom.webhooks.signatures import Message
+from strongroom.work.lasting import lasting, let_go
 
 ROUNDS_AT_ONCE: Final = 32
 BEGUN_AT_ONCE: Final = 8
@@ -118,12 +119,11 @@ class Deliverer:
 
     async def run(self) -> None:
         """Goes on until it is cancelled; what fails is tried again. Closes the courier then."""
-        forgetting = asyncio.create_task(self._forget_now_and_then())
+        forgetting = lasting(self._forget_now_and_then())
         try:
             await self._go_on()
         finally:
-            forgetting.cancel()
-            await asyncio.gather(forgetting, return_exceptions=True)
+            await let_go(forgetting)
             await self._courier.close()
 
     async def _go_on(self) -> None:

@@ -44,7 +44,8 @@ NOT_SENT: Final = "not_sent"
 """The outcome of what could not be sent for a reason of ours: the receiver was not asked."""
 ASKED_FOR_BY_NAME: Final = frozenset(
     """
-    alarm api_key data_subject encryption_key gateway_account legal_entity log webhook_endpoint
+    alarm api_key data_subject encryption_key gateway_account legal_entity log payment_bundle
+    webhook_endpoint
     """.split()
 )
 """Families of events that are told to those alone that name them: they are about us."""

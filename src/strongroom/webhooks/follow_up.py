@@ -30,6 +30,7 @@ from strongroom.ids import tag_of, to_text
 from strongroom.payments.rows import Row
 from strongroom.settlement.looks import OF_OBJECT, Told, ask_for_looks
 from strongroom.webhooks.hints import OTHER_OBJECT, UNKNOWN, HintState, Lane
+from strongroom.work.bell import NO_BELL, NoBell
 
 SQL: Final = statements("strongroom.webhooks", "webhooks.sql")
 HINTS_MAX: Final = 256
@@ -68,10 +69,17 @@ class End(NamedTuple):
 class FollowUp:
     """Follows hints up, over one pool of the worker's connections."""
 
-    def __init__(self, pool: asyncpg.Pool, clock: Clock, buckets: Sequence[int]) -> None:
+    def __init__(
+        self,
+        pool: asyncpg.Pool,
+        clock: Clock,
+        buckets: Sequence[int],
+        bell: NoBell = NO_BELL,
+    ) -> None:
         self._pool, self._clock = pool, clock
         self._buckets = list(buckets)
         self._careful = 0
+        self._lane = bell.lane(SQL["hints_due"])
 
     async def run(self) -> None:
         """Goes on until it is cancelled; what fails is tried again."""
@@ -87,7 +95,7 @@ class FollowUp:
                 await self._be_careful()
                 continue
             if number < (1 if self._careful else HINTS_MAX):
-                await asyncio.sleep(IDLE_WAIT_SECONDS)
+                await self._lane.rest(IDLE_WAIT_SECONDS)
 
     async def step(self, most: int = HINTS_MAX) -> int:
         """Follows up what is due, at most so many; returns how many there were."""

@@ -10,6 +10,8 @@ from strongroom.gateways.history import Charges, History
 from strongroom.webhooks.fetches import Fetcher
 from strongroom.webhooks.follow_up import FollowUp
 from strongroom.webhooks.sweeps import Sweeper
+from strongroom.work.bell import NO_BELL, NoBell
+from strongroom.work.lasting import lasting, let_go
 
 
 class Followers:
@@ -26,10 +28,11 @@ class Followers:
         charges: Mapping[str, Charges],
         gateways: Sequence[str],
         buckets: Sequence[int],
+        bell: NoBell = NO_BELL,
     ) -> None:
         self._sources = (*histories.values(), *charges.values())
         self._all = (
-            FollowUp(pool, clock, buckets),
+            FollowUp(pool, clock, buckets, bell),
             Fetcher(pool, clock, histories, buckets),
             Sweeper(pool, clock, histories, charges, gateways, buckets),
         )
@@ -37,12 +40,10 @@ class Followers:
 
     def start(self) -> None:
         """Starts them in the running loop."""
-        self._tasks = [asyncio.create_task(one.run()) for one in self._all]
+        self._tasks = [lasting(one.run()) for one in self._all]
 
     async def close(self) -> None:
         """Stops them; what was claimed is done by whoever claims it next."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await let_go(*self._tasks)
         for source in self._sources:
             await source.close()

@@ -27,6 +27,7 @@ PREFIXES: Final[Mapping[str, Prefix]] = {
     "legal_entity": "ent",
     "encryption_key": "ent",
     "data_subject": "ent",
+    "payment_bundle": "ent",
     "log": "ent",
 }
 """Of what an event of this family is; of others it is a payment: its refunds, disputes, taxes."""

@@ -136,3 +136,7 @@ SELECT kind, state, reason, count(*) FILTER (WHERE body_digest <> $4) AS sent,
   count(*) FILTER (WHERE body_digest = $4) AS listed, max(received_at) AS last FROM webhook_events
 WHERE legal_entity_id = $1 AND gateway_account_id = $2 AND received_at >= $3
 GROUP BY kind, state, reason ORDER BY kind, state, reason;
+
+-- hints_due: a row if something is due in these buckets; the bell of a worker asks
+SELECT FROM webhook_events
+WHERE bucket = ANY ($1::smallint[]) AND state = 'received' AND run_at <= $2

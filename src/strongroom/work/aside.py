@@ -13,6 +13,7 @@ from typing import Final, Generic, TypeVar
 
 from strongroom.clock import monotonic_seconds
 from strongroom.database import lock_timeout
+from strongroom.work.lasting import lasting
 
 TRIES_MAX: Final = 2
 """Tries at a time, each for another owner."""
@@ -52,7 +53,6 @@ class Aside(Generic[Entry]):
         self._keys: dict[Hashable, OrderedDict[Hashable, list[tuple[Entry, float]]]] = {}
         self._counts: Counter[Hashable] = Counter()
         self._turns = asyncio.Semaphore(TRIES_MAX)
-        self._tasks: set[asyncio.Task[None]] = set()
 
     def count_of(self, owner: Hashable) -> int:
         """How many entries of this owner wait."""
@@ -64,9 +64,7 @@ class Aside(Generic[Entry]):
             owner, key = self._owner(entry), self._key(entry)
             if owner not in self._keys:
                 self._keys[owner] = OrderedDict()
-                task = asyncio.create_task(self._try(owner))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+                _ = lasting(self._try(owner))
             keys = self._keys[owner]
             if key not in keys:
                 keys[key] = []

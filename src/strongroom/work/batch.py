@@ -18,6 +18,7 @@ from strongroom.database import DATA_FAULTS, HELD_UP, SERIALIZATION_FAILURES, UN
 from strongroom.errors import InvariantBroken, described
 from strongroom.telemetry.port import NO_BATCH_TELEMETRY, BatchTelemetry
 from strongroom.work.aside import Aside
+from strongroom.work.lasting import lasting, let_go
 
 BATCH_MAX: Final = 512
 QUEUE_MAX: Final = 8192
@@ -97,7 +98,7 @@ class Batcher(Generic[Item, Result]):
 
     def start(self) -> None:
         """Starts the writers in the running loop."""
-        self._tasks = [asyncio.create_task(self._write()) for _ in range(self._writers)]
+        self._tasks = [lasting(self._write()) for _ in range(self._writers)]
 
     def submit(self, item: Item) -> asyncio.Future[Result]:
         """Queues an item; the future ends with its result, Refused or OutcomeOfCommitUnknown.
@@ -158,9 +159,7 @@ class Batcher(Generic[Item, Result]):
     async def drain(self) -> None:
         """Waits until all that was queued is written, then stops the writers."""
         await self._idle.wait()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await let_go(*self._tasks)
 
     async def _write(self) -> None:
         while True:

@@ -4,6 +4,7 @@ import asyncio
 from typing import Any, Final
 
 from strongroom.clock import monotonic_seconds
+from strongroom.work.lasting import lasting, let_go
 
 SWEEP_SECONDS: Final = 0.1
 
@@ -17,17 +18,16 @@ class Deadlines:
     def __init__(self) -> None:
         self._waiting: dict[asyncio.Future[bool], float] = {}
         self._overdue: list[asyncio.Future[bool]] = []
+        self._begun = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Starts the sweep in the running loop."""
-        self._task = asyncio.create_task(self._sweep_forever())
+        self._task = lasting(self._sweep_forever())
 
     async def close(self) -> None:
         """Stops the sweep."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await let_go(self._task)
 
     async def met(self, task: "asyncio.Task[Any]", deadline: float) -> bool:
         """True when `task` has ended; False at `deadline`, on the clock of monotonic_seconds.
@@ -37,6 +37,7 @@ class Deadlines:
         """
         ended: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiting[ended] = deadline
+        self._begun.set()
         task.add_done_callback(lambda _: None if ended.done() else ended.set_result(True))
         try:
             return await ended
@@ -45,6 +46,9 @@ class Deadlines:
 
     async def _sweep_forever(self) -> None:
         while True:
+            if not self._waiting and not self._overdue:
+                self._begun.clear()
+                await self._begun.wait()
             await asyncio.sleep(SWEEP_SECONDS)
             for future in self._overdue:
                 if not future.done():

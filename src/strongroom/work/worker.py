@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 from uuid import UUID
 
 import structlog
@@ -10,6 +10,7 @@ import structlog
 from strongroom.database import HELD_UP, SERIALIZATION_FAILURES, UNREACHABLE
 from strongroom.errors import described
 from strongroom.ids import Prefix, to_text
+from strongroom.work.bell import NO_BELL, Lane
 from strongroom.work.calls import Calls
 
 CLAIM_MAX: Final = 256
@@ -63,11 +64,13 @@ class Worker(Generic[Item]):
         *,
         in_flight_max: int = IN_FLIGHT_MAX,
         claim_max: int = CLAIM_MAX,
+        lane: Lane | None = None,
     ) -> None:
         self._desk = desk
         self._calls = calls
         self._in_flight_max = in_flight_max
         self._claim_max = claim_max
+        self._lane = Lane(NO_BELL) if lane is None else lane
         self._tasks: set[asyncio.Task[None]] = set()
         self._room = asyncio.Event()
         self._stopping = False
@@ -92,7 +95,7 @@ class Worker(Generic[Item]):
                 self._tasks.add(task)
                 task.add_done_callback(self._task_done)
             if not claimed or (len(claimed) < room // 2 and not self._careful):
-                await asyncio.sleep(IDLE_WAIT_SECONDS)
+                await self._lane.rest(IDLE_WAIT_SECONDS)
         await self._finish()
 
     async def _claim(self, room: int) -> Sequence[Item] | None:
@@ -137,6 +140,7 @@ class Worker(Generic[Item]):
         self._stopping = True
         self._calls.stop_after(DRAIN_SECONDS_MAX)
         self._room.set()
+        self._lane.wake()
 
     async def _finish(self) -> None:
         if self._tasks:
@@ -151,10 +155,3 @@ class Worker(Generic[Item]):
         if error is not None:
             # The lease lapses by itself and the item is looked at again.
             log.error("advance_failed", **described(error))
-
-
-async def run_all(workers: Sequence[Worker[Any]]) -> None:
-    """All of them; when one breaks, the process ends and is started anew."""
-    async with asyncio.TaskGroup() as group:
-        for worker in workers:
-            group.create_task(worker.run())

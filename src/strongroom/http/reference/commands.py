@@ -54,6 +54,7 @@ CONFIRM: Final = Operation(
     problems=(
         *_OF_A_COMMAND,
         *WITH_AN_INSTRUMENT,
+        "log_window_exceeded",
         "field_repeated",
         "instrument_ambiguous",
         "payment_method_not_found",
@@ -103,6 +104,7 @@ CAPTURE: Final = Operation(
     answers=(PAYMENT_MOVED, PAYMENT_PROCESSING),
     problems=(
         *_OF_A_COMMAND,
+        "log_window_exceeded",
         "field_repeated",
         "amount_invalid",
         "amount_not_representable",

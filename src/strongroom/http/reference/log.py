@@ -3,8 +3,20 @@
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from msgspec.structs import replace
+
 from strongroom.http.exchange import Reply
-from strongroom.http.log import NOTE_TYPE, PATH, SCOPE, TILE_TYPE, TILES, TileName
+from strongroom.http.log import (
+    EPOCHS,
+    NOTE_TYPE,
+    PATH,
+    SCOPE,
+    TILE_TYPE,
+    TILES,
+    EpochList,
+    EpochNumber,
+    TileName,
+)
 from strongroom.http.reference.operation import (
     Answer,
     Call,
@@ -19,6 +31,7 @@ from strongroom.http.reference.problem_examples import problem_example
 from strongroom.http.reference.shared import WITH_A_KEY
 
 TAG: Final = "Log"
+EPOCH: Final = Parameter("epoch", "path", EpochNumber, required=True)
 TILE: Final = Parameter("tile", "path", TileName, required=True)
 VARY: Final = ReplyHeader(
     "Vary", "Another API key sees another log.", {"const": "Authorization", "type": "string"},
@@ -124,4 +137,50 @@ TILE_OF_LOG: Final = Operation(
     ),
 )
 
-LOG: Final = (CHECKPOINT, COSIGNED, KEY, TILE_OF_LOG)
+ALL_EPOCHS: Final = Operation(
+    id="list_log_epochs",
+    method="GET",
+    path=EPOCHS,
+    tag=TAG,
+    summary="List the epochs of the log",
+    description="A restore of an older backup begins another epoch: a log of its own, under "
+    "another name, that says what was lost. The first one is also at `/v1/log`; a new one is here "
+    "once it is signed. Nobody has checked what is shown: an auditor goes by the signatures.",
+    answering=lambda rooms, call: rooms.log.epochs(call.asked),
+    scope=SCOPE,
+    answers=(Answer(status=200, description="The epochs.", type=EpochList, headers=(VARY,)),),
+    problems=(*WITH_A_KEY, "parameter_unknown", "log_unavailable"),
+    examples=(_asked_for_more("log_epochs_of_a_size"),),
+)
+
+
+def _of_an_epoch(
+    first: Operation, answering: Callable[[Rooms, Call], Awaitable[Reply]]
+) -> Operation:
+    """The same of any epoch, by its number."""
+    return replace(
+        first,
+        id=first.id.replace("get_log_", "get_log_epoch_"),
+        path=first.path.replace(PATH, EPOCHS + "/{epoch}", 1),
+        summary=f"{first.summary} of an epoch",
+        description=f"As `{first.path}`, which is of the first one.",
+        answering=answering,
+        parameters=(EPOCH, *first.parameters),
+        problems=(*first.problems, "log_epoch_not_found"),
+        examples=tuple(replace(one, name=f"{one.name}_of_an_epoch") for one in first.examples),
+    )
+
+
+LOG: Final = (
+    CHECKPOINT,
+    COSIGNED,
+    KEY,
+    TILE_OF_LOG,
+    ALL_EPOCHS,
+    _of_an_epoch(
+        CHECKPOINT, lambda rooms, call: rooms.log.checkpoint(call.asked, call.path["epoch"])
+    ),
+    _of_an_epoch(COSIGNED, lambda rooms, call: rooms.log.cosigned(call.asked, call.path["epoch"])),
+    _of_an_epoch(KEY, lambda rooms, call: rooms.log.key(call.asked, call.path["epoch"])),
+    _of_an_epoch(TILE_OF_LOG, lambda rooms, call: rooms.log.tile(call.asked, call.path["epoch"])),
+)

@@ -96,6 +96,7 @@ CREATE: Final = Operation(
         "tax_calculation_differs",
         "tax_calculation_taken",
         *MADE_IN_A_BATCH,
+        "log_window_exceeded",
         *_THAT_SAVES,
     ),
     examples=(

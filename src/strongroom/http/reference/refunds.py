@@ -85,6 +85,7 @@ CREATE: Final = Operation(
         *WITH_METADATA,
         "vault_unavailable",
         *MADE_IN_A_BATCH,
+        "log_window_exceeded",
         "field_missing",
         "field_repeated",
         "amount_invalid",

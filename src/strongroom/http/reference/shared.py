@@ -30,6 +30,7 @@ EXAMPLE_IDS: Final = {
     "payout_id": EXAMPLE_PAYOUT,
     "payment_method_id": EXAMPLE_PAYMENT_METHOD,
     "tile": "0/x001/234",
+    "epoch": "2",
 }
 """By the name that a path has for it."""
 
