@@ -56,7 +56,23 @@ class Deployment:
 
     def start(self) -> float:
         """Run `strongroom up` until it is ready; returns how many seconds that took."""
-        begun, offset = time.monotonic(), self._output_size()
+        begun, offset = time.monotonic(), self._spawn()
+        while not self._is_ready(offset):
+            self._still_starts(begun, offset)
+            time.sleep(LOOK_SECONDS)
+        return time.monotonic() - begun
+
+    async def start_beside(self) -> float:
+        """As `start`, while other tasks go on."""
+        begun, offset = time.monotonic(), self._spawn()
+        while not self._is_ready(offset):
+            self._still_starts(begun, offset)
+            await asyncio.sleep(LOOK_SECONDS)
+        return time.monotonic() - begun
+
+    def _spawn(self) -> int:
+        """Runs it; returns where in the output it begins."""
+        offset = self._output_size()
         argv = [sys.executable, "-m", "strongroom", "up", "--home", str(self.home), "--port", "0"]
         with self.output.open("ab") as output:
             self.supervisor = spawn(
@@ -66,16 +82,22 @@ class Deployment:
                 cwd=self.base,
                 death_signal=signal.SIGTERM,  # it ends with the tests, and ends what it started
             )
-        while time.monotonic() - begun < START_SECONDS_MAX:
-            for line in self.printed(offset):
-                if line.startswith("ready "):
-                    self.ready = json.loads(line.removeprefix("ready "))
-                    self._tag = f"strongroom-{_hash_of(self.home / 'postgres')}".encode()
-                    return time.monotonic() - begun
-            if self.supervisor.poll() is not None:
-                break
-            time.sleep(LOOK_SECONDS)
-        raise RuntimeError("`strongroom up` did not get ready:\n" + "\n".join(self.printed(offset)))
+        return offset
+
+    def _is_ready(self, offset: int) -> bool:
+        for line in self.printed(offset):
+            if line.startswith("ready "):
+                self.ready = json.loads(line.removeprefix("ready "))
+                self._tag = f"strongroom-{_hash_of(self.home / 'postgres')}".encode()
+                return True
+        return False
+
+    def _still_starts(self, begun: float, offset: int) -> None:
+        assert self.supervisor is not None
+        if self.supervisor.poll() is None and time.monotonic() - begun < START_SECONDS_MAX:
+            return
+        said = "\n".join(self.printed(offset))
+        raise RuntimeError("`strongroom up` did not get ready:\n" + said)
 
     def printed(self, offset: int = 0) -> list[str]:
         """The whole lines that `up` has printed so far, from a byte offset."""
@@ -195,7 +217,7 @@ class Deployment:
 
     # The stand-in's knobs and ledger.
 
-    async def set_knobs(self, *rules: Rule, **more: bool) -> None:
+    async def set_knobs(self, *rules: Rule, **more: bool | int) -> None:
         """Put these rules in force, in place of all others."""
         await self._stripe("PUT", "/_knobs", {"rules": list(rules), **more})
 

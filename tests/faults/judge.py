@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any, Final, NamedTuple, Protocol
 from uuid import UUID
 
@@ -38,6 +38,25 @@ class Fetching(Protocol):
         ...
 
 
+class Books(Fetching, Protocol):
+    """Rows of ours, and the ledger that they have to agree with."""
+
+    @property
+    def charges(self) -> Callable[[], Awaitable[list[dict[str, Any]]]]:
+        """Gives all charges that took money."""
+        ...
+
+    @property
+    def refunds_there(self) -> Callable[[], Awaitable[list[dict[str, Any]]]]:
+        """Gives all refunds, whatever became of them."""
+        ...
+
+    @property
+    def summary(self) -> Callable[[], Awaitable[dict[str, Any]]]:
+        """Gives counts of the stand-in."""
+        ...
+
+
 class Judged(NamedTuple):
     """What was found to be in order: payments by status, and charges."""
 
@@ -69,7 +88,7 @@ async def statuses(deployment: Deployment) -> Counter[str]:
     return Counter({row["status"]: row["many"] for row in rows})
 
 
-async def judge(deployment: Deployment, accepted: Mapping[str, str]) -> Judged:
+async def judge(deployment: Books, accepted: Mapping[str, str]) -> Judged:
     """Judge everything; `accepted` maps the references answered 2xx to payment ids.
 
     Raises AssertionError with what was found.

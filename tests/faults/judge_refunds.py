@@ -12,6 +12,7 @@ import asyncpg
 from strongroom.ids import to_text
 from strongroom.payments.rows import refund_of
 from tests.faults.deployment import Deployment
+from tests.faults.judge import Books, Fetching
 
 OPEN: Final = ("processing", "pending", "outcome_unknown")
 FINDINGS_SHOWN_MAX: Final = 12
@@ -43,7 +44,7 @@ async def until_none_is_open(deployment: Deployment, seconds_max: float) -> floa
         await asyncio.sleep(LOOK_SECONDS)
 
 
-async def judge_refunds(deployment: Deployment, accepted: Mapping[str, int]) -> int:
+async def judge_refunds(deployment: Books, accepted: Mapping[str, int]) -> int:
     """Judge every refund; `accepted` maps the ids that were answered 2xx to amounts.
 
     Returns how many there are. Raises AssertionError with what was found.
@@ -115,7 +116,7 @@ def _sums(
             yield f"{text} gives back {ours} of {row['captured_minor']}"
 
 
-async def _told(deployment: Deployment, refunds: Mapping[UUID, asyncpg.Record]) -> list[str]:
+async def _told(deployment: Fetching, refunds: Mapping[UUID, asyncpg.Record]) -> list[str]:
     rows = await deployment.fetch(LAST_WORDS_SQL)
     told = {UUID(row["refund_id"]): row["digest"] for row in rows}
     return [

@@ -2,8 +2,9 @@
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 from uuid import UUID
 
 import asyncpg
@@ -56,7 +57,21 @@ async def until_signed(deployment: Deployment, seconds_max: float = SIGNED_SECON
         await asyncio.sleep(LOOK_SECONDS)
 
 
-async def judge_logs(deployment: Deployment, older: dict[str, list[bytes]]) -> list[JudgedLog]:
+class Logged(Protocol):
+    """What has logs below `home`, and gives the rows that they are of."""
+
+    @property
+    def home(self) -> Path:
+        """The home directory."""
+        ...
+
+    @property
+    def fetch(self) -> Callable[..., Awaitable[list[asyncpg.Record]]]:
+        """Gives rows of the database, past row-level security."""
+        ...
+
+
+async def judge_logs(deployment: Logged, older: dict[str, list[bytes]]) -> list[JudgedLog]:
     """Each log holds, begins as each older checkpoint said, and has every event once, in order."""
     events: dict[UUID, set[tuple[UUID, int]]] = {}
     for entity, subject, version in await deployment.fetch(EVENTS_SQL):

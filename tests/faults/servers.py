@@ -26,14 +26,19 @@ class OwnServer:
         self._cluster = postgres.prepare(base / "home", system_root=base / "system")
         with self._cluster.hba_file.open("a") as rules:
             rules.write(f"host replication all {LOOPBACK}/32 scram-sha-256\n")
+        self._log = base / "postgres.log"
         self._process: subprocess.Popen[bytes] | None = None
 
     def url(self, database: str = "postgres") -> str:
         return postgres.url(self._cluster, database)
 
     def start(self) -> None:
-        log = self._base / "postgres.log"
-        with log.open("ab") as output:
+        self.begin()
+        asyncio.run(self.ready())
+
+    def begin(self) -> None:
+        """Starts it, and waits for nothing."""
+        with self._log.open("ab") as output:
             self._process = spawn(
                 postgres.command(self._cluster),
                 env=postgres.environment(),
@@ -42,11 +47,23 @@ class OwnServer:
                 run_as=self._cluster.run_as,
                 death_signal=postgres.DEATH_SIGNAL,
             )
+
+    async def ready(self) -> None:
+        """Waits until it answers."""
         deadline = time.monotonic() + START_SECONDS_MAX
-        while not asyncio.run(postgres.is_ready(self._cluster)):
-            assert self._process.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.02)
+        while not await postgres.is_ready(self._cluster):
+            assert self._process is not None
+            assert self._process.poll() is None, self._log.read_text()
+            assert time.monotonic() < deadline, self._log.read_text()
+            await asyncio.sleep(0.02)
+
+    async def restart_at_once(self) -> None:
+        """Immediate shutdown: no checkpoint, nobody is waited for; then it recovers."""
+        assert self._process is not None
+        self._process.send_signal(postgres.DEATH_SIGNAL)
+        await asyncio.to_thread(self._process.wait, STOP_SECONDS_MAX)
+        self.begin()
+        await self.ready()
 
     def stop(self) -> None:
         if self._process is not None:

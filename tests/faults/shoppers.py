@@ -65,9 +65,7 @@ class Shoppers:
     ) -> None:
         """Send every order, at most `at_once` at a time and `per_second`, until all are over."""
         begun, waiting = time.monotonic(), list(reversed(orders))
-        connector = aiohttp.TCPConnector(limit=0, force_close=False)
-        timeout = aiohttp.ClientTimeout(total=ANSWER_SECONDS_MAX)
-        async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
+        async with self.session() as session:
 
             async def one_by_one() -> None:
                 while waiting:
@@ -76,11 +74,18 @@ class Shoppers:
                     if per_second:
                         wait = begun + number / per_second - time.monotonic()
                         await asyncio.sleep(max(0.0, wait))
-                    await self._send(session, order)
+                    await self.send(session, order)
 
             await asyncio.gather(*(one_by_one() for _ in range(at_once)))
 
-    async def _send(self, session: aiohttp.ClientSession, order: Order) -> None:
+    def session(self) -> aiohttp.ClientSession:
+        """Connections for `send`; it ends with the caller's block."""
+        connector = aiohttp.TCPConnector(limit=0, force_close=False)
+        timeout = aiohttp.ClientTimeout(total=ANSWER_SECONDS_MAX)
+        return aiohttp.ClientSession(connector=connector, timeout=timeout)
+
+    async def send(self, session: aiohttp.ClientSession, order: Order) -> None:
+        """One order, again and again until it is over."""
         body, begun = order.body(), time.monotonic()
         while time.monotonic() - begun < self.give_up_seconds:
             asked = time.monotonic()

@@ -4,19 +4,14 @@ import asyncio
 import os
 import random
 import signal
-import time
-from collections import Counter
 from pathlib import Path
-from typing import Any
 
-import asyncpg
 import pytest
 
-from strongroom.ids import to_text
 from strongroom.local.ports import free_ports
 from tests.faults.conftest import MakeDeployment
 from tests.faults.deployment import Deployment, until
-from tests.faults.judge import logged
+from tests.faults.judge_braintree import judge, until_paid
 from tests.faults.shoppers import Shoppers, orders_of
 from tests.sandbox.braintree_server import MERCHANT, PRIVATE_KEY, PUBLIC_KEY, RunningBraintree
 
@@ -27,9 +22,6 @@ SENDING_SECONDS = 18
 KILLS = ("worker", "braintree", "api", "worker", "postmaster", "braintree", "worker", "api")
 PAUSE_SECONDS = (1.2, 2.2)
 RECOVERY_SECONDS_MAX = 60
-END_SECONDS_MAX = 120
-NOT_ENDED = """SELECT payment_id, status, status_reason, review FROM payments
-WHERE status <> 'succeeded' OR review IS NOT NULL LIMIT 5"""
 
 
 class Fixed(RunningBraintree):
@@ -70,20 +62,6 @@ async def kill(deployment: Deployment, server: RunningBraintree, what: str) -> N
     )
 
 
-async def until_paid(deployment: Deployment) -> float:
-    begun = time.monotonic()
-    left: Any = None
-    while time.monotonic() - begun < END_SECONDS_MAX:
-        try:
-            left = await deployment.fetch(NOT_ENDED)
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
-            left = None  # the database itself is on its way back
-        if left is not None and not left:
-            return time.monotonic() - begun
-        await asyncio.sleep(0.25)
-    raise AssertionError(f"after {END_SECONDS_MAX} s: {[dict(row) for row in left or ()]}")
-
-
 async def test_kills_while_sales_are_sent(deploy: MakeDeployment, tmp_path: Path) -> None:
     deployment, server = deploy(deadline_seconds=2.0), Fixed(tmp_path)
     server.start()
@@ -103,29 +81,3 @@ async def test_kills_while_sales_are_sent(deploy: MakeDeployment, tmp_path: Path
         await judge(deployment, server, shoppers)
     finally:
         server.kill()
-
-
-async def judge(deployment: Deployment, server: RunningBraintree, shoppers: Shoppers) -> None:
-    assert not shoppers.refused
-    assert not shoppers.unanswered
-    charges = server.charges(kind="taken")
-    orders = Counter(charge["order_id"].partition(".")[0] for charge in charges)
-    print(f"{len(charges)} charges of {len(orders)} payments")
-    assert [order for order, times in orders.items() if times > 1] == []
-    assert server.control("GET", "/_ledger/summary")["twice"] == []
-    rows = await deployment.fetch("SELECT * FROM payments")
-    payments = {to_text("pay", row["payment_id"]): row for row in rows}
-    assert set(orders) == set(payments)
-    assert set(shoppers.accepted.values()) <= set(payments)
-    for charge in charges:
-        row = payments[charge["order_id"].partition(".")[0]]
-        ours = (row["captured_minor"], row["currency"])
-        assert ours == (charge["captured"], charge["currency"])
-    attempts = await deployment.fetch(
-        "SELECT gateway_object_id, state FROM attempts WHERE state <> 'not_sent'"
-    )
-    assert {row["state"] for row in attempts} == {"approved"}
-    assert {row["gateway_object_id"] for row in attempts} == {charge["id"] for charge in charges}
-    assert await logged(deployment, {row["payment_id"]: row for row in rows}) == []
-    jobs = await deployment.fetch("SELECT payment_id FROM jobs")
-    assert len(jobs) == len(rows)  # each is looked at until it settled

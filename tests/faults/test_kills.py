@@ -15,12 +15,14 @@ from tests.faults.deployment import Deployment, until
 from tests.faults.judge import judge, until_ended
 from tests.faults.judged_log import judge_logs, until_signed
 from tests.faults.shoppers import Shoppers, orders_of
+from tests.plugins.short import share
 
-pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.needs("procfs")]
+pytestmark = [pytest.mark.faults, pytest.mark.needs("procfs")]
 
-PAYMENTS = 2000
-SENDING_SECONDS = 24
-KILLS = ("api", "worker", "stripe", "postmaster", "worker", "api", "stripe", "postgres") * 2
+PAYMENTS = share(2000, 500)
+SENDING_SECONDS = share(24, 6)
+KILLED = ("api", "worker", "stripe", "postmaster", "worker", "api", "stripe", "postgres")
+KILLS = (KILLED * 2)[: share(16, 4)]
 PAUSE_SECONDS = (1.0, 2.0)
 RECOVERY_SECONDS_MAX = 60
 END_SECONDS_MAX = 120

@@ -15,11 +15,12 @@ from tests.faults.deployment import Deployment, until
 from tests.faults.judge import judge, until_ended
 from tests.faults.judged_log import judge_logs, until_signed
 from tests.faults.shoppers import Shoppers, orders_of
+from tests.plugins.short import share
 
-pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.needs("procfs")]
+pytestmark = [pytest.mark.faults, pytest.mark.needs("procfs")]
 
-KILLS = int(os.environ.get("STRONGROOM_TEST_LOG_KILLS", "15"))
-"""200 are the whole run."""
+KILLS = int(os.environ.get("STRONGROOM_TEST_LOG_KILLS") or share(15, 4))
+"""200 are what a release is tested by."""
 KILLED = ("worker", "signer", "postmaster", "signer", "worker")
 """Each worker has a sequencer in it."""
 ORDERS, PER_SECOND = 10, 15

@@ -15,7 +15,7 @@ from tests.faults.judge import judge, until_ended
 from tests.faults.shoppers import Order, Shoppers
 from tests.faults.wire import Passing, Wire, server_error
 
-pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.needs("procfs")]
+pytestmark = [pytest.mark.faults, pytest.mark.needs("procfs")]
 
 DEADLINE_SECONDS = 0.6
 END_SECONDS_MAX = 60.0
@@ -130,6 +130,7 @@ async def test_stopped_while_the_confirm_is_in_flight(deployment: Deployment) ->
     assert "late answer to confirm: succeeded" in story.told
 
 
+@pytest.mark.slow
 async def test_confirm_acts_after_the_other_has_looked(deployment: Deployment) -> None:
     await deployment.set_knobs(
         {
@@ -152,6 +153,7 @@ async def test_confirm_acts_after_the_other_has_looked(deployment: Deployment) -
     assert HEARD_LATE in story.told
 
 
+@pytest.mark.slow
 async def test_stopped_before_the_create(deployment: Deployment) -> None:
     arrived, go_on = asyncio.Event(), asyncio.Event()
 
@@ -195,6 +197,7 @@ async def test_stopped_between_create_and_confirm(deployment: Deployment) -> Non
     assert charges == 1
 
 
+@pytest.mark.slow
 async def test_withheld_answer_is_cut_after_the_other_has_settled(deployment: Deployment) -> None:
     await deployment.set_knobs(
         {
@@ -217,6 +220,7 @@ async def test_withheld_answer_is_cut_after_the_other_has_settled(deployment: De
     assert "call stripe confirm" in story.told
 
 
+@pytest.mark.slow
 async def test_late_confirm_after_the_other_has_canceled(deployment: Deployment) -> None:
     arrived, go_on = asyncio.Event(), asyncio.Event()
 
@@ -243,6 +247,7 @@ async def test_late_confirm_after_the_other_has_canceled(deployment: Deployment)
     assert HEARD_LATE in story.told
 
 
+@pytest.mark.slow
 async def test_late_refusal_of_the_create_while_the_other_confirms(deployment: Deployment) -> None:
     """What a create answered says nothing any more once another one has made the object."""
     arrived, refuse, confirmed = asyncio.Event(), asyncio.Event(), asyncio.Event()

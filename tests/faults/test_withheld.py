@@ -13,7 +13,7 @@ from tests.faults.judge import judge, statuses, until_ended
 from tests.faults.judge_refunds import judge_refunds, until_none_is_open
 from tests.faults.shoppers import Shoppers, orders_of
 
-pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.needs("procfs")]
+pytestmark = [pytest.mark.faults, pytest.mark.needs("procfs")]
 
 PAYMENTS = 100
 FEW = 20
@@ -24,7 +24,8 @@ ENDED_MAX = 120
 
 
 async def test_answers_withheld_after_the_charge(deploy: MakeDeployment) -> None:
-    deployment = deploy()
+    # Long enough for all of them at once to reach the charge on a busy machine.
+    deployment = deploy(deadline_seconds=3.0)
     shoppers = Shoppers(deployment)
     await deployment.set_knobs(
         {"fault": "withhold_after", "match": {"operation": "payment_intents.confirm"}},
@@ -36,7 +37,7 @@ async def test_answers_withheld_after_the_charge(deploy: MakeDeployment) -> None
         assert time.monotonic() - begun < WAIT_SECONDS_MAX, await statuses(deployment)
         await asyncio.sleep(0.1)
     print(f"all unknown after {time.monotonic() - begun:.1f} s")
-    await asyncio.sleep(6)
+    await asyncio.sleep(deployment.lease_seconds + 1)
     assert await statuses(deployment) == {"outcome_unknown": PAYMENTS}
     assert len(await deployment.charges()) == PAYMENTS
     attempts = await deployment.fetch("SELECT attempt_no, state FROM attempts")
@@ -51,6 +52,7 @@ async def test_answers_withheld_after_the_charge(deploy: MakeDeployment) -> None
     assert judged.attempts_most == 1
 
 
+@pytest.mark.slow
 async def test_confirm_withheld_before_it_acts(deploy: MakeDeployment) -> None:
     deployment = deploy()
     shoppers = Shoppers(deployment)
@@ -72,6 +74,7 @@ async def test_confirm_withheld_before_it_acts(deploy: MakeDeployment) -> None:
     assert (judged.statuses, judged.charges) == ({"succeeded": PAYMENTS}, PAYMENTS)
 
 
+@pytest.mark.slow
 async def test_a_refund_whose_answer_is_withheld(deploy: MakeDeployment) -> None:
     """Unknown, and its amount is locked until the gateway's truth is known."""
     deployment = deploy()
@@ -103,6 +106,7 @@ async def test_a_refund_whose_answer_is_withheld(deploy: MakeDeployment) -> None
     await judge_refunds(deployment, cashiers.refunds)
 
 
+@pytest.mark.slow
 async def test_a_refund_that_is_withheld_before_it_acts(deploy: MakeDeployment) -> None:
     """It is sent again under its own key, once."""
     deployment = deploy()
@@ -123,6 +127,7 @@ async def test_a_refund_that_is_withheld_before_it_acts(deploy: MakeDeployment) 
     assert await stand_as(deployment, "succeeded") == FEW
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["withhold_after", "withhold_before"])
 async def test_a_capture_whose_answer_is_withheld(deploy: MakeDeployment, fault: str) -> None:
     """Unknown, and neither canceled nor captured otherwise before it is known."""

@@ -40,6 +40,19 @@ def server_error() -> web.Response:
     return web.Response(status=500, text=SERVER_ERROR, content_type="application/json")
 
 
+async def forwarded(
+    session: aiohttp.ClientSession, request: web.BaseRequest, body: bytes, origin: str
+) -> web.Response:
+    """What the server at `origin` answers to a request, with the bytes of its body."""
+    headers = {k: v for k, v in request.headers.items() if k.lower() not in HOP_BY_HOP}
+    async with session.request(
+        request.method, origin + request.path_qs, data=body, headers=headers
+    ) as reply:
+        kept = {k: v for k, v in reply.headers.items() if k.lower() not in HOP_BY_HOP}
+        kept.pop("Content-Length", None)
+        return web.Response(status=reply.status, body=await reply.read(), headers=kept)
+
+
 @dataclass(slots=True)
 class Wire:
     """Use as an asynchronous context, before the first payment: the account points to it."""
@@ -84,17 +97,12 @@ class Wire:
         last = request.path.rpartition("/")[2]
         operation = last if last in STEPS else "create" if request.method == "POST" else "retrieve"
         self.seen[operation] += 1
-        headers = {k: v for k, v in request.headers.items() if k.lower() not in HOP_BY_HOP}
 
         async def forward() -> web.Response:
             assert self._session is not None
-            url = self.deployment.ready["stripe_url"] + request.path_qs
-            async with self._session.request(
-                request.method, url, data=body, headers=headers
-            ) as reply:
-                kept = {k: v for k, v in reply.headers.items() if k.lower() not in HOP_BY_HOP}
-                kept.pop("Content-Length", None)
-                return web.Response(status=reply.status, body=await reply.read(), headers=kept)
+            return await forwarded(
+                self._session, request, body, self.deployment.ready["stripe_url"]
+            )
 
         return await asyncio.shield(
             asyncio.ensure_future(self.script(Passing(operation, self.seen[operation], forward)))

@@ -1,0 +1,1 @@
+"""Webhooks by the million: duplicated, shuffled, late before early, while payments go on."""
