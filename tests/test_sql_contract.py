@@ -18,29 +18,6 @@ STATEMENTS = text.named_statements()
 NOW = datetime(2026, 11, 15, 12, tzinfo=UTC)
 MILLISECONDS = int(NOW.timestamp() * 1000)
 ROWS = 20_000
-MONEY_PATH = (
-    "payments/engine.sql:claim", "payments/payments.sql:payments_by_id",
-    "payments/engine.sql:read_attempts", "payments/engine.sql:apply",
-    "payments/engine.sql:settle_attempts", "payments/engine.sql:commit_object_ids",
-    "payments/engine.sql:reschedule", "payments/engine.sql:remove_jobs",
-    "telemetry/open_work.sql:jobs_due", "telemetry/open_work.sql:payments_at_work",
-    "telemetry/open_work.sql:refund_jobs_due", "telemetry/open_work.sql:refunds_at_work",
-    "payments/refunds.sql:claim_refunds", "payments/refunds.sql:open_refunds",
-    "payments/refunds.sql:settle_refunds", "payments/refunds.sql:reschedule_refunds",
-    "payments/refunds.sql:remove_refund_jobs", "payments/refunds.sql:keep_refund_calls",
-    "payments/commands.sql:refunds_by_id", "webhooks/webhooks.sql:due_hints",
-    "webhooks/webhooks.sql:attempts_hinted", "webhooks/webhooks.sql:refunds_hinted",
-    "webhooks/webhooks.sql:hurry_payments", "webhooks/webhooks.sql:hurry_refunds",
-    "webhooks/webhooks.sql:end_hints", "webhooks/webhooks.sql:hints_open",
-    "webhooks/webhooks.sql:hints_parked",
-)  # fmt: skip
-MONEY_PATH_OF_THE_API = (
-    "payments/commands.sql:lock_payments", "payments/payments.sql:keys_held",
-    "payments/commands.sql:claim_keys", "payments/commands.sql:command",
-    "payments/commands.sql:run_jobs_at", "payments/commands.sql:add_refunds",
-    "payments/commands.sql:refunds_by_id", "payments/commands.sql:list_refunds_of_payment",
-    "webhooks/webhooks.sql:stored", "webhooks/webhooks.sql:store",
-)  # fmt: skip
 
 
 # The text.
@@ -354,7 +331,7 @@ def _values(name: str, sql: str) -> list[object]:
     return values
 
 
-@pytest.mark.parametrize("name", MONEY_PATH)
+@pytest.mark.parametrize("name", plans.OF_THE_WORKER)
 async def test_plans_go_by_index(worker, name):
     short = name.rpartition(":")[2]
     sql = STATEMENTS[name]
@@ -362,7 +339,7 @@ async def test_plans_go_by_index(worker, name):
     assert plans.slow_reads(explained) == []
 
 
-@pytest.mark.parametrize("name", MONEY_PATH_OF_THE_API)
+@pytest.mark.parametrize("name", plans.OF_THE_API)
 async def test_plans_of_the_api_go_by_index(worker, name):
     await worker.execute("SET LOCAL ROLE strongroom_api")
     await test_plans_go_by_index(worker, name)

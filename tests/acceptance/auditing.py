@@ -57,19 +57,19 @@ def _kinds(level: int) -> tuple[str, ...]:
     return ("0", "entries") if level == 0 else (str(level),)
 
 
-async def copied(api: Api, folder: Path, checkpoint: bytes | None = None) -> Path:
+async def copied(api: Api, folder: Path, checkpoint: bytes | None = None, root: str = ROOT) -> Path:
     """What an auditor with this key gets: a checkpoint, and the tiles that it calls for.
 
     Where a partial tile is gone the full one is taken, as the specification has clients do.
     """
     if checkpoint is None:
-        checkpoint = (await api.get(f"{ROOT}/checkpoint")).body
+        checkpoint = (await api.get(f"{root}/checkpoint")).body
     files = {"checkpoint": checkpoint}
     for name in tiles_of(size_in(checkpoint)):
-        got, answer = name, await api.get(f"{ROOT}/tile/{name}")
+        got, answer = name, await api.get(f"{root}/tile/{name}")
         if answer.status == 404:
             got = name.partition(".p/")[0]
-            answer = await api.get(f"{ROOT}/tile/{got}")
+            answer = await api.get(f"{root}/tile/{got}")
         assert answer.status == 200, (name, answer)
         files[f"tile/{got}"] = answer.body
     return written(folder, files)

@@ -220,6 +220,7 @@ class World:
             calculation_id=calculation,
             payment_method_id=method,
             tile=TILE.removeprefix("tile/"),
+            epoch="1",
         )
         headers = []
         if operation.scope is not None:

@@ -20,6 +20,7 @@ from strongroom.http.exchange import Asked, Reply
 from strongroom.http.front_door import Application
 from strongroom.http.payments import PaymentOperations
 from strongroom.http.refunds import RefundOperations
+from strongroom.log.window import NO_WINDOW, NoWindow
 from strongroom.payments.accept import Acceptor
 from strongroom.payments.texts import TextStore
 from strongroom.vault.opening import open_vault
@@ -59,12 +60,13 @@ async def inside(
     *,
     seals: bool = True,
     logs: Path | None = None,
+    window: NoWindow = NO_WINDOW,
     **limits: Any,
 ) -> AsyncIterator[Inside]:
     """The parts, started; `limits` are the acceptor's. One connection writes.
 
     `database_url` is another way to the database, or to none. `seals`: as on a database that no
-    older version uses any more. `logs` is another folder of them.
+    older version uses any more. `logs` is another folder of them, `window` holds money back.
     """
     home = Home(running.home)
     url = database_url or home.secret("database_api_url")
@@ -76,7 +78,7 @@ async def inside(
     register = Register(pool, vault.keyring, vault.subjects)
     api = Api(
         pool, SystemClock(), home.settings(), acceptor, texts, register=register,
-        logs=logs or home.logs,
+        logs=logs or home.logs, window=window,
     )  # fmt: skip
     api.start()
     try:

@@ -334,7 +334,13 @@ PROVOKED: dict[str, Provoke] = {
     "log_not_signed": nouns.of_an_empty_log,
     "log_not_cosigned": nouns.of_an_empty_log,
     "log_unavailable": troubles.without_logs,
-    "tile_not_found": changed(lambda sent: replace(sent, path="/v1/log/tile/63/000")),
+    "log_window_exceeded": troubles.without_a_witness,
+    "log_epoch_not_found": changed(
+        lambda sent: replace(sent, path=sent.path.replace("/epochs/1/", "/epochs/0/"))
+    ),
+    "tile_not_found": changed(
+        lambda sent: replace(sent, path=sent.path.replace("tile/0/000", "tile/63/000"))
+    ),
     "payment_under_review": under_review,
     "payment_is_over": on(confirm=canceled, capture=World.paid, cancel=World.paid, make=World.paid),
     "payment_has_an_instrument": on(confirm=World.paid, make=World.held),

@@ -166,6 +166,7 @@ async def test_nobody_adopts_for_the_customer_or_at_the_account_of_another_entit
         assert refused.status == 422, malformed
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("fault", ["drop_before", "drop_after", "error_503", "error_429"])
 async def test_whatever_is_lost_it_is_adopted_once_the_gateway_answers(
     fault: str,

@@ -35,7 +35,7 @@ FREE: Final = frozenset(
     parameter_invalid header_not_ascii request_malformed customer_not_found
     customer_field_invalid payment_method_not_found gateway_account_unknown country_invalid
     checkout_link_not_found gateway_customer_malformed tax_field_invalid
-    tax_calculation_unknown tax_calculation_not_found tile_not_found
+    tax_calculation_unknown tax_calculation_not_found tile_not_found log_epoch_not_found
     """.split()
 )
 """What a text out of rule is refused with."""
@@ -158,6 +158,7 @@ def pieces(probe: Probe, api_key: str) -> tuple[str, dict[str, str], dict[str, s
     return path, given["query"], {"Authorization": f"Bearer {api_key}", **headers}, body
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("probe", PROBES, ids=str)
 async def test_a_bound_is_where_the_document_says(
     probe: Probe, api: Api, ids: dict[str, str]

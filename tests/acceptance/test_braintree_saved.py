@@ -112,6 +112,7 @@ async def test_a_card_that_is_declined_is_failed_and_not_saved(
     assert await asyncio.to_thread(held, client, ada) == []
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("operation", ["customers.create", "payment_methods.create"])
 @pytest.mark.parametrize("fault", ["drop_after", "error_500_after", "drop_before", "malformed"])
 async def test_a_lost_answer_saves_no_second_card(

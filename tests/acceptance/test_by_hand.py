@@ -38,7 +38,8 @@ explain, webhooks parked, webhooks arrived, alarms, ghosts list, endpoints list,
 endpoints deliveries, routes check, routes test, export references, prove, verify, witness key
 """
 DEPLOYMENT = """
-init, migrate, api, checkout, worker, signer, signer accept-epoch, witness, vault replay, bench load
+init, migrate, api, checkout, worker, signer, signer accept-epoch, signer retire-log, witness,
+vault replay, bench load
 """
 """Processes, and what is done to a whole deployment."""
 BY_THE_API = "payment-methods adopt"

@@ -98,6 +98,7 @@ async def sent(
     return await send_raw(api.url, path, headers or bearer(api), body, method=method)
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("text", TEXTS)
 @pytest.mark.parametrize("body", BODIES)
 async def test_a_body_is_refused(body: str, text: str, other_api: Api, traces: Traces) -> None:
@@ -144,6 +145,7 @@ async def test_of_a_bulk_nothing_is_made(
     await traces.assert_none(answer, "body")
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("method", "path", "place"),
     [
@@ -163,6 +165,7 @@ async def test_a_path_and_a_query_are_refused(
         await traces.assert_none(answer, place)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     "header",
     [

@@ -102,6 +102,7 @@ AMOUNTS: list[tuple[str, str, int, str]] = [
 ]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", ["capture", "refund"])
 @pytest.mark.parametrize(
     ("what", "amount", "status", "code"), AMOUNTS, ids=[case[0] for case in AMOUNTS]

@@ -60,6 +60,7 @@ async def rows_of(owner: asyncpg.Connection, reference: str) -> list[int]:
     return list(row.values())
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("loss", list(Loss))
 async def test_a_lost_commit_or_answer_leaves_one_payment(
     loss: Loss, lossy_api: Api, proxy: LossyProxy, api: Api, owner: asyncpg.Connection
@@ -111,6 +112,7 @@ COMMANDS: dict[str, tuple[dict[str, Any], Do, str]] = {
 }  # fmt: skip
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("loss", [Loss.ANSWER_THEN_CLOSED, Loss.COMMIT_THEN_CLOSED])
 async def test_a_command_whose_commit_is_lost_is_carried_out_once(

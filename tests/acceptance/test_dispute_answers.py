@@ -38,6 +38,7 @@ def evidence(submit: bool | None = None, **texts: str) -> dict[str, Any]:
     return body if submit is None else body | {"submit": submit}
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(("ends", "left"), [("won", 1999), ("lost", 0)])
 async def test_evidence_is_staged_then_submitted_and_decides(
     api: Api, till: Till, owner: asyncpg.Connection, ends: str, left: int
@@ -111,6 +112,7 @@ async def test_accepting_loses_it_for_good(api: Api, till: Till) -> None:
 FAULTS = ("drop_before", "drop_after", "error_500_after", "error_503")
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("what", ["finishes", "accepts"])
 async def test_an_answer_that_was_lost_is_looked_for_and_told_once(
@@ -127,6 +129,7 @@ async def test_an_answer_that_was_lost_is_looked_for_and_told_once(
     assert (shown["status"], shown["submissions"]) == (status, int(what == "finishes"))
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_a_text_whose_answer_was_lost_is_there_once_at_braintree(
     api: Api, at_braintree: BraintreeTill, fault: str

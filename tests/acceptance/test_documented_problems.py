@@ -55,6 +55,7 @@ def world(
     return whole.enter(session, stripe, owner)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("operation_id", OPERATION)
 async def test_a_good_request_is_answered_well(operation_id: str, world: World) -> None:
     """So that what is refused below is refused for what was changed."""
@@ -64,6 +65,7 @@ async def test_a_good_request_is_answered_well(operation_id: str, world: World) 
         assert all(one["status"] < 300 for one in answer.json.get("results", ())), answer
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("code", sorted(PROVOKED))
 async def test_it_is_met_wherever_it_is_documented(code: str, world: World) -> None:
     met = {}

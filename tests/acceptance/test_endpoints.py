@@ -3,6 +3,7 @@
 import json
 import subprocess
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -196,6 +197,7 @@ async def test_a_secret_is_rotated_while_payments_run(
     assert "made and ended by `strongroom endpoints`" in wrong
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "url",
     ["https://10.0.0.1/", "http://shop.example/", "https://user@shop.example/", "ftp://a.example/",
@@ -206,6 +208,36 @@ def test_what_is_never_sent_to_cannot_be_added(running: Running, told: Merchant,
     said = refused(running, "endpoints", "add", url, "--entity", told.legal_entity)
     assert "nothing is sent to such an address" in said
     assert known(running) == before
+
+
+def test_an_address_with_a_token_is_read_from_a_file(
+    running: Running, told: Merchant, tmp_path: Path
+) -> None:
+    """As an argument everybody on the machine would see it."""
+    token, file = "t0ken-of-a-receiver", tmp_path / "url"
+    file.write_text(f"https://hooks.example/{token}\n")
+    words = ("endpoints", "add", "--entity", told.legal_entity, "--url-file", str(file))
+    file.chmod(0o644)
+    said = refused(running, *words)
+    assert "can be read by others" in said
+    file.chmod(0o600)
+    assert "or a file that has it" in refused(running, *words, "https://hooks.example/")
+    made = dict(line.split(maxsplit=1) for line in running.command(*words).splitlines()[:1])
+    try:
+        one = shown(running, made["endpoint"])
+        assert one["host"] == "hooks.example"
+        assert token not in said + running.command("endpoints", "list")
+    finally:
+        running.command("endpoints", "remove", made["endpoint"])
+    file.write_text("https://10.0.0.1/" + token)
+    said = refused(running, *words)
+    assert "nothing is sent to such an address" in said
+    assert token not in said
+
+
+def test_without_an_address_somebody_is_asked(running: Running, told: Merchant) -> None:
+    said = refused(running, "endpoints", "add", "--entity", told.legal_entity)
+    assert "nobody is there to type it: give a file by --url-file" in said
 
 
 @pytest.mark.parametrize(

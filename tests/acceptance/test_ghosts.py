@@ -6,6 +6,7 @@ import subprocess
 from typing import Any
 
 import asyncpg
+import pytest
 
 from strongroom.clock import SystemClock, microseconds_since_epoch
 from strongroom.ids import from_text, new_id, to_text
@@ -86,6 +87,7 @@ async def test_what_a_person_has_accounted_for_is_not_shown_again(
     assert charge not in shown(running)
 
 
+@pytest.mark.sampled(2)
 async def test_an_account_that_another_system_shares_shows_only_what_bears_our_mark(
     running: Running, till: Till, owner: asyncpg.Connection
 ) -> None:

@@ -118,6 +118,7 @@ async def test_a_log_is_checked_from_a_copy_of_its_folder(
     assert code == 1, told
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("what", EDITS)
 async def test_what_a_superuser_edits_is_named(
     audited_api: Api, running: Running, owner: asyncpg.Connection, audited: Merchant, what: str

@@ -217,7 +217,7 @@ ATTACKS = [
     "tile/..%2f..%2f..%2f..%2fetc%2fpasswd", "tile/%c0%ae%c0%ae/checkpoint", "tile/..\\checkpoint",
     "tile//etc/passwd", "tile/%2fetc%2fpasswd", "tile//0/000", "/tile/0/000", "tile/0//000",
     "tile/0/000/", "tile/0/./000", "tile/0/000%00", "tile/0/000%00.p/1", "tile/0/%000",
-    "tile/0%2f000", "tile/0%2F000", "tile/0/000%2ep%2f1", "tile/0/%2530%2530%2530",
+    "tile/0/%2530%2530%2530", "tile/0%2f%2f000", "tile%2f0%2f000", "tile/0%2f..%2f000",
     "tile/0/0", "tile/0/00", "tile/0/0000", "tile/0/x000/000", "tile/00/000", "tile/0/000.p/0",
     "tile/0/000.p/01", "tile/0/000.p/256", "tile/0/000.p/-1", "tile/0/000.p", "tile/0/000.p/",
     "tile/64/000", "tile/-1/000", "tile/entries", "tile/data/000", "tile/0/%d9%a0%d9%a0%d9%a0",

@@ -14,8 +14,6 @@ from tests.acceptance.running import Running
 
 VISA = "pm_card_visa"
 EQUALS_MANY = 8
-
-
 CONSENT = {
     "given_at": "2026-10-01T09:30:00Z", "text_version": "terms-2026-10",
     "ip_address": "192.0.2.17", "user_agent": "Mozilla/5.0 (X11; Linux)",
@@ -230,6 +228,7 @@ LOST = {
 }
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", LOST)
 async def test_whatever_is_lost_one_card_is_saved(
     name: str, api: Api, owner: asyncpg.Connection, client: sdk.StripeClient, stripe: StandIn
@@ -242,6 +241,7 @@ async def test_whatever_is_lost_one_card_is_saved(
     assert await at_gateway(client, owner, ada) == [await token_of(owner, made.id)]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("fault", ["drop_before", "drop_after", "error_503", "error_500_after"])
 async def test_a_detach_is_tried_until_it_is_known(
     fault: str, api: Api, owner: asyncpg.Connection, client: sdk.StripeClient, stripe: StandIn

@@ -139,6 +139,7 @@ async def test_repeats_pay_once_and_save_once(
     assert (elsewhere.replayed, elsewhere.id) == (True, answers[0].id)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("operation", "fault"),
     [

@@ -135,6 +135,7 @@ async def test_a_taxed_payment_is_reported_once_it_has_succeeded(
     assert sale["gateway_transaction"] in told
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("fault", ["drop_after", "error_503", "drop_before"])
 async def test_whatever_is_lost_it_is_reported_once(
     api: Api, stripe: StandIn, ledger: Ledger, fault: str

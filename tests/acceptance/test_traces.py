@@ -145,6 +145,7 @@ async def test_no_span_says_anything_of_a_customer_or_a_secret(traced):
     assert said <= ATTRIBUTES
 
 
+@pytest.mark.slow
 async def test_logs_and_metrics_go_on_when_the_collector_does_not_answer(tmp_path):
     home = tmp_path / "home"
     Home(home).write_settings(Settings(traces_url="http://127.0.0.1:9/v1/traces", traces_one_in=1))

@@ -276,6 +276,7 @@ async def test_another_object_or_amount_changes_nothing_and_alarms(
     await assert_alarm(running, ours, told, payment, reason)
 
 
+@pytest.mark.slow
 async def test_a_thousand_times_is_one_alarm_until_somebody_clears_it(
     running: Running,
     api: Api,

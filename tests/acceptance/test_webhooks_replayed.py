@@ -84,7 +84,7 @@ async def test_an_operator_has_all_of_it_gone_through_and_nothing_comes_in_twice
     ours: Account,  # noqa: F811
 ) -> None:
     account = ours.url.rpartition("/")[2]
-    paid = [await api.pay(order(), wait=20) for _ in range(60)]
+    paid = await asyncio.gather(*(api.pay(order(), wait=20) for _ in range(60)))
     shown = await intent_of(owner, paid[0].id)
     said = running.command("webhooks", "replay", "--account", account, "--since", "1h")
     assert "had not come before" in said
@@ -116,8 +116,7 @@ async def test_a_replay_goes_on_where_it_was_when_the_gateway_fails(
     ours: Account,  # noqa: F811
 ) -> None:
     account = ours.url.rpartition("/")[2]
-    for _ in range(40):
-        await api.pay(order(), wait=20)
+    await asyncio.gather(*(api.pay(order(), wait=20) for _ in range(40)))
     await stripe.knobs({"fault": "error_500_before", "match": {"operation": "events.list"}})
     running.command("webhooks", "replay", "--account", account, "--since", "30m", "--no-wait")
 
@@ -146,8 +145,7 @@ async def test_another_worker_goes_on_where_one_died(
 ) -> None:
     """Its row as the dead one left it, after a page, and the end of its lease."""
     account = ours.url.rpartition("/")[2]
-    for _ in range(40):
-        await api.pay(order(), wait=20)
+    await asyncio.gather(*(api.pay(order(), wait=20) for _ in range(40)))
     running.command("webhooks", "replay", "--account", account, "--since", "1h")
     before = await owner.fetchrow(SWEEP, from_text("gwa", account), "replay")
     assert before is not None

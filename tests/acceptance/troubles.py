@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from strongroom.config import Home
 from strongroom.http import creation, refunds, server
 from strongroom.ids import from_text
+from strongroom.log.window import NoWindow
 from strongroom.payments.texts import Texts, TextStore
 from strongroom.vault.errors import KmsUnavailable
 from strongroom.vault.key_file import KeyFile
@@ -63,6 +64,20 @@ async def without_logs(world: World, operation_id: str) -> Answer:
     """The process is on a machine that has no folder of logs."""
     sent = await world.good(operation_id)
     async with served(world.running, logs=world.running.home / "nowhere") as (url, _):
+        return await world.send(sent, url)
+
+
+class Closed(NoWindow):
+    """Holds all money back."""
+
+    async def is_open(self, legal_entity_id: UUID) -> bool:
+        return False
+
+
+async def without_a_witness(world: World, operation_id: str) -> Answer:
+    """For too long no witness has seen the log."""
+    sent = await world.good(operation_id)
+    async with served(world.running, window=Closed()) as (url, _):
         return await world.send(sent, url)
 
 

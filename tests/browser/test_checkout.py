@@ -12,7 +12,7 @@ from playwright.sync_api import expect
 from tests.browser.gateways import BRAINTREE, GENERIC
 from tests.faults.leaks import leaks_below, leaks_in
 
-pytestmark = [pytest.mark.needs("chromium"), pytest.mark.slow]
+pytestmark = pytest.mark.needs("chromium")
 
 REPORTED_SECONDS_MAX = 30
 
@@ -76,6 +76,7 @@ def test_a_challenge_that_is_passed(watched, shop, gateway):
     assert watched.origins() <= watched.allowed_origins()
 
 
+@pytest.mark.slow
 def test_a_challenge_that_is_failed(watched, shop, gateway):
     payment = open_link(watched, shop)
     watched.pay(gateway.challenged)
@@ -87,6 +88,7 @@ def test_a_challenge_that_is_failed(watched, shop, gateway):
     assert_paid(watched, shop, payment)
 
 
+@pytest.mark.slow
 def test_a_number_that_is_wrong_is_told_and_costs_no_try(watched, shop, gateway):
     payment = open_link(watched, shop)
     number, told = gateway.wrong
@@ -96,6 +98,7 @@ def test_a_number_that_is_wrong_is_told_and_costs_no_try(watched, shop, gateway)
     assert shop.state(payment)["tries"] == 0
 
 
+@pytest.mark.slow
 def test_no_more_cards_than_a_link_allows(watched, shop, gateway):
     payment = open_link(watched, shop)
     for tries in range(1, 6):
@@ -108,6 +111,7 @@ def test_no_more_cards_than_a_link_allows(watched, shop, gateway):
     assert shop.charges(payment["merchant_reference"]) == []
 
 
+@pytest.mark.slow
 def test_by_keyboard_alone(watched, shop, gateway):
     payment = open_link(watched, shop)
     page, keys = watched.page, watched.page.keyboard
@@ -121,6 +125,7 @@ def test_by_keyboard_alone(watched, shop, gateway):
     expect(page.get_by_role("status")).to_be_focused()
 
 
+@pytest.mark.slow
 def test_on_a_phone(on_a_phone, shop, gateway):
     payment = open_link(on_a_phone, shop, description="A" * 60 + " " + "word " * 20)
     page = on_a_phone.page
@@ -134,6 +139,7 @@ def test_on_a_phone(on_a_phone, shop, gateway):
     assert_paid(on_a_phone, shop, payment)
 
 
+@pytest.mark.slow
 def test_names_and_contrast(watched, shop):
     open_link(watched, shop)
     page = watched.page

@@ -66,6 +66,7 @@ async def rig(request: pytest.FixtureRequest, stand_ins) -> AsyncIterator[Afterm
         await made.close()
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(("rig", "task", "case"), runs(), indirect=["rig"], ids=str)
 async def test_what_comes_after_is_told_as_the_ports_say(
     rig: Aftermath, task: Task, case: str

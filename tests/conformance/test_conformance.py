@@ -69,6 +69,7 @@ def runs() -> list[tuple[str, Cell]]:
     ]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(("rig", "cell"), runs(), indirect=["rig"], ids=str)
 async def test_an_adapter_answers_as_the_port_says(rig: Rig, cell: Cell) -> None:
     match cell.condition:
@@ -86,6 +87,7 @@ async def test_an_adapter_answers_as_the_port_says(rig: Rig, cell: Cell) -> None
             await goes_wrong(rig, cell.operation, cell.condition)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("operation", sorted(MOVING))
 @pytest.mark.parametrize(
     ("rig", "decline"),

@@ -104,6 +104,7 @@ def went_well(operation: TaxOperation, answer: object) -> None:
         assert answer.object_id is not None
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(("operation", "condition"), TAX_CELLS, ids=str)
 async def test_a_tax_service_answers_as_the_port_says(
     service: TaxRig, operation: TaxOperation, condition: Condition

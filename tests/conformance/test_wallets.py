@@ -275,6 +275,7 @@ async def wallets(rig: Any) -> AsyncIterator[Wallets]:
 AT_EACH: Final = pytest.mark.parametrize("rig", ["stripe", "braintree"], indirect=True)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(("rig", "operation", "condition"), WALLET_CELLS, indirect=["rig"], ids=str)
 async def test_a_wallet_answers_as_the_port_says(
     wallets: Wallets, operation: WalletOperation, condition: Condition

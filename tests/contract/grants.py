@@ -110,6 +110,7 @@ ON_TABLES: Final = {
     ("strongroom_worker", "strongroom.log_heads"): "SELECT",
 }
 ON_COLUMNS: Final = {
+    ("strongroom_api", "directory.log_cursor", "SELECT"): "moved_at",
     ("strongroom_api", "strongroom.alarms", "INSERT"):
         "alarm_id bucket gateway_account_id kind legal_entity_id raised_at reason subject",
     ("strongroom_api", "strongroom.alarms", "SELECT"): "alarm_id legal_entity_id",

@@ -9,6 +9,32 @@ BIG: Final = (
     "refunds", "refund_jobs", "subject_keys", "tombstones", "webhook_events",
 )  # fmt: skip
 
+OF_THE_WORKER: Final = (
+    "payments/engine.sql:claim", "payments/engine.sql:payments_due",
+    "payments/refunds.sql:refunds_due", "webhooks/webhooks.sql:hints_due",
+    "payments/payments.sql:payments_by_id", "payments/engine.sql:read_attempts",
+    "payments/engine.sql:apply", "payments/engine.sql:settle_attempts",
+    "payments/engine.sql:commit_object_ids", "payments/engine.sql:reschedule",
+    "payments/engine.sql:remove_jobs", "telemetry/open_work.sql:jobs_due",
+    "telemetry/open_work.sql:payments_at_work", "telemetry/open_work.sql:refund_jobs_due",
+    "telemetry/open_work.sql:refunds_at_work", "payments/refunds.sql:claim_refunds",
+    "payments/refunds.sql:open_refunds", "payments/refunds.sql:settle_refunds",
+    "payments/refunds.sql:reschedule_refunds", "payments/refunds.sql:remove_refund_jobs",
+    "payments/refunds.sql:keep_refund_calls", "payments/commands.sql:refunds_by_id",
+    "webhooks/webhooks.sql:due_hints", "webhooks/webhooks.sql:attempts_hinted",
+    "webhooks/webhooks.sql:refunds_hinted", "webhooks/webhooks.sql:hurry_payments",
+    "webhooks/webhooks.sql:hurry_refunds", "webhooks/webhooks.sql:end_hints",
+    "webhooks/webhooks.sql:hints_open", "webhooks/webhooks.sql:hints_parked",
+)  # fmt: skip
+OF_THE_API: Final = (
+    "payments/commands.sql:lock_payments", "payments/payments.sql:keys_held",
+    "payments/commands.sql:claim_keys", "payments/commands.sql:command",
+    "payments/commands.sql:run_jobs_at", "payments/commands.sql:add_refunds",
+    "payments/commands.sql:refunds_by_id", "payments/commands.sql:list_refunds_of_payment",
+    "webhooks/webhooks.sql:stored", "webhooks/webhooks.sql:store",
+)  # fmt: skip
+"""What goes by key on the path of money, by who asks."""
+
 
 def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """A plan's node and all below it."""

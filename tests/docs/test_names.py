@@ -22,13 +22,19 @@ EACH: Final = pytest.mark.parametrize("page", OF_TODAY, ids=lambda page: page.pa
 NOT_MADE: Final = {
     "up": "the tests have started a deployment of their own",
     "test": "this is it",
+    "test-all": "this is a part of it",
     "bench": "it measures for minutes",
     "lint": ".ci/run does it beside the tests",
+    "faults": "takes hours; a few cells are in the tests",
     "fuzz": "takes a quarter of an hour; a short walk is in the tests",
+    "seeded": "takes a quarter of an hour; a few bugs are in the tests",
+    "storm": "takes a quarter of an hour; a few thousand deliveries are in the tests",
+    "walks": "takes a quarter of an hour; a few walks are in the tests",
     "lock": "it asks the package index",
     "localstripe": "it asks the package index",
     "browser": "it asks the index of Debian's packages",
     "foreign-verifier": "it asks the index of Go's modules",
+    "toxiproxy": "it asks the index of Go's modules",
     "docs": "test_errors_page.py holds what it writes",
 }
 """Targets that pages name; their recipes are read by `make -n`, and not run, for this reason."""

@@ -76,6 +76,7 @@ async def older_clone(database_url: str, tmp_path: Path) -> Clone:
     return made
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.needs("curl", "make")
 @pytest.mark.parametrize(
     "page",

@@ -69,17 +69,17 @@ class Deployment(Struct, frozen=True):
 
 
 @pytest.fixture
-async def deployment(database_url: str, tmp_path: Path) -> Deployment:
+async def deployment(migrated_url: str, tmp_path: Path) -> Deployment:
     home = Home(tmp_path / "home")
-    await initialise(home, database_url, "dev", "strongroom.test/1")
+    await initialise(home, migrated_url, "dev", "strongroom.test/1")
     connection = await asyncpg.connect(
-        database_url, server_settings={"search_path": "strongroom, directory"}
+        migrated_url, server_settings={"search_path": "strongroom, directory"}
     )
     try:
         entities = [await _entity(connection, name) for name in ("Ours Ltd", "Theirs Ltd")]
     finally:
         await connection.close()
-    return Deployment(home, database_url, *entities)
+    return Deployment(home, migrated_url, *entities)
 
 
 async def _entity(connection: asyncpg.Connection, name: str) -> Entity:

@@ -50,6 +50,11 @@ class Receiver:
             self.taken.append(message)
         return web.Response(status=status)
 
+    def forget(self) -> None:
+        """Nothing has come yet."""
+        for heard in (self.tried, self.taken, self.ids):
+            heard.clear()
+
     def sequences(self) -> dict[str, list[int]]:
         """By subject, the sequence numbers in the order in which they were taken."""
         found: dict[str, list[int]] = defaultdict(list)

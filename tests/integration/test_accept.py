@@ -16,7 +16,6 @@ from strongroom.clock import ShiftedClock, microseconds_since_epoch
 from strongroom.database import connect_pool
 from strongroom.http.asking import problem_of
 from strongroom.ids import new_id
-from strongroom.migrations import migrate
 from strongroom.payments import accept
 from strongroom.payments.accept import Acceptor
 from strongroom.payments.acceptance import (
@@ -71,11 +70,8 @@ def request(key: str, reference: str, amount: int = 100) -> Request:
 
 
 @pytest.fixture
-async def url(database_url: str) -> str:
-    owner = await asyncpg.connect(database_url)
-    await migrate(owner, ShiftedClock().now())
-    await owner.close()
-    return database_url
+def url(migrated_url: str) -> str:
+    return migrated_url
 
 
 @asynccontextmanager
@@ -105,6 +101,7 @@ async def rows(url: str) -> list[list[asyncpg.Record]]:
     return found
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("seed", range(4))
 async def test_processes_that_want_the_same_leave_one_payment_a_key_and_an_order(
     url: str, seed: int
@@ -227,7 +224,7 @@ async def test_texts_that_waited_until_their_keys_were_outdated_fail_alone(
     keys = EntityKeys(ENTITY, {1: Secret(msgspec.msgpack.encode(bundle))}, seals_until=0.0)
     wanted = [request(f"key-{number}", f"order-{number}") for number in range(5)]
     stuck = seal_texts(keys, wanted[3].payment.payment_id, Texts("late"), bytes(SALT_BYTES))
-    wanted[3] = replace(wanted[3], seal_texts=stuck.seal)
+    wanted[3] = replace(wanted[3], texts=stuck)
     ends = await process.accept_all(wanted)
     assert [type(end) for end in ends] == [Created, Created, Created, KeysOutdated, Created]
     assert isinstance(ends[3], Exception)

@@ -25,12 +25,15 @@ from strongroom.vault.kms import KMS_SECONDS_MAX, WRAPPED_BYTES_MAX
 from strongroom.vault.lanes import LANES
 from strongroom.vault.secret import Secret
 from tests.kms_servers import REGION, KmsFront
-from tests.plugins.kms import CANARY, CREDENTIAL_VARIABLES
+from tests.plugins.kms import CANARY, CREDENTIAL_VARIABLES, be_patient
 
 CONTEXT = {"legal_entity": "le_1", "purpose": "entity key"}
 KEY = b"canary-of-a-key-" * 4
 LATE_SECONDS_MAX = 1.0
+CROWD_LATE_SECONDS_MAX = 4.0
+"""The last of a hundred that wait on a busy machine; one after the other they would take 50 s."""
 RECOVERED_SECONDS_MAX = 60
+TRIES_MAX = 20
 ALL = 10**9
 
 
@@ -49,6 +52,13 @@ def seconds() -> Seconds:
     return Seconds()
 
 
+@pytest.fixture(autouse=True)
+def patient(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a test is not about time, the machine has it."""
+    if request.cls is not TestOutages:
+        be_patient(monkeypatch)
+
+
 @pytest.fixture
 async def kms(front: KmsFront, seconds: Seconds, aws_environment) -> AsyncIterator[AwsKms]:
     kms = AwsKms(front.make_key(), endpoint_url=front.url, now=seconds)
@@ -57,8 +67,13 @@ async def kms(front: KmsFront, seconds: Seconds, aws_environment) -> AsyncIterat
 
 
 @pytest.fixture
-async def wrapped(kms: AwsKms) -> bytes:
-    return await kms.wrap(Secret(KEY), CONTEXT)
+async def wrapped(kms: AwsKms, seconds: Seconds) -> bytes:
+    for _ in range(TRIES_MAX):
+        try:
+            return await kms.wrap(Secret(KEY), CONTEXT)
+        except KmsUnavailable:  # a busy machine was slower than AWS may be
+            seconds.value += REST_SECONDS + 1
+    raise AssertionError("nothing could be wrapped")
 
 
 def everything_told(error: BaseException) -> str:
@@ -247,7 +262,7 @@ class TestOutages:
         before = time.monotonic()
         calls = [kms.unwrap(wrapped, CONTEXT) for _ in range(100)]
         answers = await asyncio.gather(*calls, return_exceptions=True)
-        assert time.monotonic() - before <= KMS_SECONDS_MAX + LATE_SECONDS_MAX
+        assert time.monotonic() - before <= KMS_SECONDS_MAX + CROWD_LATE_SECONDS_MAX
         assert {type(answer) for answer in answers} == {KmsUnavailable}
         assert sum(t.name == "strongroom-kms" for t in threading.enumerate()) <= LANES
         assert front.calls("Decrypt") <= 3 * LANES

@@ -16,7 +16,7 @@ from strongroom.vault.aws_kms.adapter import AwsKms
 from strongroom.vault.aws_kms.client import make_client
 from strongroom.vault.secret import Secret
 from tests.kms_servers import REGION
-from tests.plugins.kms import CREDENTIAL_VARIABLES
+from tests.plugins.kms import CREDENTIAL_VARIABLES, be_patient
 
 CONTEXT = {"legal_entity": "le_1"}
 LIVE_URL = f"https://kms.{REGION}.amazonaws.com"
@@ -57,6 +57,7 @@ def listener() -> Iterator[Listener]:
 
 @pytest.fixture
 def environment(aws_environment: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    be_patient(aws_environment)
     for name in (*PROXIES, *ENDPOINTS, "NO_PROXY", "no_proxy"):
         aws_environment.delenv(name, raising=False)
     return aws_environment

@@ -12,6 +12,7 @@ from strongroom.clock import ShiftedClock
 from strongroom.database import connect_pool
 from strongroom.payments.commands import Commander, Denied, Done, NoSuchPayment, Order
 from strongroom.payments.idempotency import fingerprint
+from strongroom.payments.rows import payment_of
 from strongroom.payments.states import CancelAsked, CaptureAsked, Command
 from strongroom.work.batch import OutcomeOfCommitUnknown
 from tests.integration.conftest import Deployment, Entity
@@ -75,6 +76,22 @@ async def test_nobody_reaches_a_payment_that_its_owner_commands_in_the_same_batc
     assert await rows(deployment, actors, ours.payment_id) == by
     keys = "SELECT FROM idempotency_keys WHERE idempotency_key = $1"
     assert await rows(deployment, keys, "a stranger's") == []
+
+
+async def test_the_event_of_a_command_has_the_digest_of_the_row_that_it_leaves(
+    deployment: Deployment, commander: Commander
+) -> None:
+    ours = deployment.ours
+    [done] = await in_one_batch(commander, order(ours, ours.payment_id, "cancel", CancelAsked()))
+    events = "SELECT version, row_digest FROM events WHERE payment_id = $1 ORDER BY version DESC"
+    newest = (await rows(deployment, events, ours.payment_id))[0]
+    connection = await asyncpg.connect(
+        deployment.owner_url, server_settings={"search_path": "strongroom"}
+    )
+    [row] = await connection.fetch("SELECT * FROM payments WHERE payment_id = $1", ours.payment_id)
+    await connection.close()
+    assert payment_of(row) == done.payment
+    assert newest == (done.payment.version, done.payment.row_digest())
 
 
 NEVER = """

@@ -24,6 +24,7 @@ from tests.integration.receivers import receiving
 from tests.integration.telling import DELIVERIES, ENDPOINTS, ROUNDS_MAX, Shop, shop
 
 __all__ = ["shop"]
+SENT_SECONDS_MAX = 60.0
 
 
 async def came(found: Sized, count: int) -> bool:
@@ -53,6 +54,47 @@ async def test_killed_between_sending_and_writing_it_is_told_again_under_one_id(
         await shop.rounds()
     assert receiver.sequences() == {to_text("pay", payment): [1, 1, 2]}
     assert receiver.ids[0] == receiver.ids[1]
+
+
+async def test_who_has_lost_its_lease_writes_nothing_over_the_next_one(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It took longer than its lease, and another one has told the same meanwhile."""
+    shop.clock.offset = -timedelta(minutes=2)
+    end, has_sent, may_end = shop.deliverer._end, asyncio.Event(), asyncio.Event()
+
+    async def slowly(*given: Any, **named: Any) -> None:
+        has_sent.set()
+        await may_end.wait()
+        await end(*given, **named)
+
+    async with receiving() as receiver:
+        await shop.endpoint(receiver, "payment.*")
+        await shop.happens(uuid4(), 1)
+        await shop.placed()
+        with monkeypatch.context() as patch:
+            patch.setattr(shop.deliverer, "_end", slowly)
+            first = asyncio.create_task(shop.step())
+            await asyncio.wait_for(has_sent.wait(), SENT_SECONDS_MAX)
+        shop.clock.advance(LEASE)
+        await shop.rounds()
+        before = await shop.rows("SELECT * FROM webhook_endpoints")
+        may_end.set()
+        await first
+    assert len(receiver.taken) == 2
+    assert await shop.rows("SELECT * FROM webhook_endpoints") == before
+
+
+async def test_each_event_is_told_that_comes_after_a_round(shop: Shop) -> None:
+    """The place in the log is where the last round ended, and neither before nor behind it."""
+    shop.clock.offset = timedelta()
+    payment = uuid4()
+    async with receiving() as receiver:
+        await shop.endpoint(receiver, "payment.*")
+        for version in range(1, 6):
+            await shop.happens(payment, version)
+            await shop.rounds()
+    assert receiver.sequences() == {to_text("pay", payment): [1, 2, 3, 4, 5]}
 
 
 async def test_two_workers_share_endpoints_without_telling_twice(shop: Shop) -> None:

@@ -193,6 +193,8 @@ async def test_what_was_abandoned_is_not_sent_beside_the_next_attempt(pool):
     assert await engine.claim(1) == []  # the first attempt is abandoned
     [third] = await engine.claim(1)
     assert third.attempt.attempt_no == 2
+    seed = first.payment.gateway_key_seed.hex()
+    assert [one.attempt.gateway_key for one in (first, third)] == [f"sr_{seed}_1", f"sr_{seed}_2"]
     call = Call(operation="create", started_at=clock.now(), duration_ms=1.0, outcome="x")
     asked = [
         engine.commit_object_id(one, name, call) for one, name in ((first, "pi_1"), (third, "pi_2"))

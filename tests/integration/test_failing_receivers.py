@@ -3,6 +3,8 @@
 from datetime import timedelta
 from uuid import uuid4
 
+import pytest
+
 from strongroom.ids import to_text
 from strongroom.webhooks.endpoint_rows import lock_endpoint, set_state
 from strongroom.webhooks.endpoints import GIVEN_UP_AFTER
@@ -123,6 +125,7 @@ async def test_a_message_keeps_its_id_at_each_try(shop: Shop) -> None:
     assert (len(receiver.tried), len(set(receiver.tried)), len(receiver.taken)) == (2, 1, 1)
 
 
+@pytest.mark.slow
 async def test_a_kind_that_is_always_refused_stops_nobody(shop: Shop) -> None:
     """Each half hour one more is refused, and each ten minutes one is taken."""
     refused, good = set[str](), list[str]()

@@ -171,6 +171,7 @@ async def test_a_decline_that_allows_it_is_tried_elsewhere_once_the_first_can_ta
     assert two.charges() == {to_text("pay", one.payment_id): 1}
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "code", ["fraudulent", "stolen_card", "insufficient_funds", "expired_card"]
 )

@@ -11,7 +11,6 @@ from msgspec.structs import replace
 from strongroom.clock import ShiftedClock
 from strongroom.database import connect_pool
 from strongroom.ids import BUCKETS
-from strongroom.migrations import migrate
 from strongroom.payments.accept import Acceptor
 from strongroom.payments.acceptance import Created, Request
 from strongroom.payments.engine import Engine
@@ -50,12 +49,8 @@ class Staged:
 
 
 @pytest.fixture
-async def pool(database_url: str):
-    owner = await asyncpg.connect(database_url)
-    clock = ShiftedClock()
-    await migrate(owner, clock.now())
-    await owner.close()
-    made = await connect_pool(database_url, size_max=4, application="test")
+async def pool(migrated_url: str):
+    made = await connect_pool(migrated_url, size_max=4, application="test")
     yield made
     await made.close()
 

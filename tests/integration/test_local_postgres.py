@@ -25,7 +25,7 @@ import pytest
 import strongroom
 from strongroom.local import postgres
 from strongroom.local.leftovers import find_leftovers
-from tests.plugins.parts import ORDINARY_UID, python_for_everybody, require
+from tests.plugins.parts import ORDINARY_UID, can_read, python_for_everybody, require
 
 SOURCE = Path(strongroom.__file__).resolve().parents[1]
 SITE = Path(asyncpg.__file__).resolve().parents[1]
@@ -130,14 +130,7 @@ class Place:
 @pytest.fixture(scope="module")
 def code_for_everybody() -> Iterator[str]:
     """A PYTHONPATH that an ordinary user can read: a clone in root's own home is not."""
-    probe = subprocess.run(
-        ["/bin/cat", str(SOURCE / "strongroom" / "ids.py"), str(SITE / "asyncpg" / "__init__.py")],
-        user=ORDINARY_UID,
-        group=ORDINARY_UID,
-        capture_output=True,
-        check=False,
-    )
-    if probe.returncode == 0:
+    if can_read(ORDINARY_UID, SOURCE / "strongroom" / "ids.py", SITE / "asyncpg" / "__init__.py"):
         yield f"{SOURCE}:{SITE}"
         return
     with tempfile.TemporaryDirectory(prefix="strongroom-code-") as folder:

@@ -153,7 +153,8 @@ async def test_what_was_noted_agrees_with_the_log(
     entries = [row["entry"] for row in await owner.fetch(content, entity)]
     compared = await Comparing(owner, entity, NOW).compare(entries)
     assert compared.events == 1 + 5
-    assert [one for one in compared.problems if "payment pay_" not in one] == []
+    of_rows = ("payment pay_", "refund ref_")  # which the deployment has without a word of ours
+    assert [one for one in compared.problems if not one.startswith(of_rows)] == []
     await owner.execute("UPDATE events SET actor = 'nobody' WHERE payment_id = $1", entity)
     edited = await Comparing(owner, entity, NOW).compare(entries)
     assert any("gateway_account.watched) is not what the log" in one for one in edited.problems)

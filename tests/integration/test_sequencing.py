@@ -171,7 +171,9 @@ async def test_whatever_is_written_meanwhile_by_many_has_one_place_in_order(
     await asyncio.gather(*(write(number) for number in range(8)))
     for task in looking:
         task.cancel()
-    await asyncio.gather(*looking, return_exceptions=True)
+    ends = await asyncio.gather(*looking, return_exceptions=True)
+    # One at a time: neither of them met a place that the other one had given out.
+    assert [type(end) for end in ends] == [asyncio.CancelledError] * 2
     await sequencer.step(pool)
     found = await logs(owner)
     ours = {subject for _, subject, _ in subjects}

@@ -129,6 +129,29 @@ async def test_files_that_were_written_before_a_kill_are_written_again(log: Log)
     assert verify_folder(TileFolder(log.own), log.verifier).size == 701
 
 
+async def test_nothing_is_signed_that_cannot_be_remembered(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk of the memory is full: a checkpoint that were out could be contradicted later."""
+    await log.add(10)
+    await log.go_on()
+    before = (log.own / "checkpoint").read_bytes()
+
+    def is_full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(log.memory, "write", is_full)
+    await log.add(5)
+    with pytest.raises(OSError, match="No space left"):
+        await log.go_on()
+    assert (log.own / "checkpoint").read_bytes() == before
+    notes = "SELECT note FROM log_checkpoints WHERE legal_entity_id = $1"
+    assert await log.pools["owner"].fetchval(notes, log.entity) == before
+    monkeypatch.undo()
+    assert await log.go_on() == 5
+    assert verify_folder(TileFolder(log.own), log.verifier, older=[before]).size == 16
+
+
 async def test_what_was_edited_after_it_was_signed_changes_nothing_that_is_signed(
     log: Log,
 ) -> None:

@@ -7,21 +7,27 @@ import pytest
 from msgspec.structs import replace
 from structlog.testing import capture_logs
 
+from strongroom.gateways.accounts import Accounts
 from strongroom.ids import to_text
 from strongroom.payments.acceptance import ReferenceTaken
+from strongroom.payments.sender import Sender
 from strongroom.payments.states import (
     Answer,
     Answered,
     Approved,
+    Attempt,
     Call,
     Canceled,
     Declined,
     Payment,
     Pending,
+    Unknown,
 )
 from strongroom.work.batch import Refused
+from strongroom.work.calls import Calls
+from strongroom.work.worker import Worker
 from tests.integration.conftest import Deployment
-from tests.integration.working import LEASE, Shop, open_shop
+from tests.integration.working import LEASE, WAIT_SECONDS_MAX, Shop, open_shop
 from tests.unit.examples import AMOUNT
 
 FUNDS = Declined("insufficient_funds", "insufficient_funds", object_open=True)
@@ -99,6 +105,41 @@ async def aside(logged, one: Payment) -> bool:
     """Whether the worker said that it has set this payment aside."""
     named = [line["ids"] for line in logged if line["event"] == "set_aside"]
     return [to_text("pay", one.payment_id)] in named
+
+
+async def test_work_that_is_cancelled_by_itself_waits_for_its_lease_and_costs_no_other(shop):
+    going = asyncio.Event()
+
+    async def making(_: Attempt) -> None:
+        await going.wait()
+
+    async def under_way() -> list[asyncio.Task[None]]:
+        tasks = asyncio.all_tasks()
+        return [task for task in tasks if task.get_coro().__qualname__ == "Sender.advance"]
+
+    async def left() -> list[Payment]:
+        return [one for one in payments if await shop.status(one) != "succeeded"]
+
+    async def all_under_way() -> bool:
+        return len(await under_way()) == len(payments)
+
+    async def one_is_left() -> bool:
+        return len(await left()) == 1
+
+    shop.gateway.making = making
+    payments = [await shop.accepted(f"one-{number}") for number in range(4)]
+    async with shop.working():
+        await shop.until(all_under_way)
+        (await under_way())[0].cancel()
+        going.set()
+        await shop.until(one_is_left)
+        [one] = await left()
+        job = await shop.row("jobs", one.payment_id)
+        assert (await shop.status(one), job["held"], job["tries"]) == ("processing", True, 1)
+        await shop.until_status("succeeded", await shop.accepted("later"))
+        shop.clock.advance(LEASE)
+        await shop.until_status("succeeded", *payments)
+    assert len(shop.gateway.sent) == len(set(shop.gateway.sent)) == 5
 
 
 async def test_the_engine_sets_aside_what_is_due_first_and_does_nothing_for_it(shop):
@@ -193,6 +234,51 @@ async def test_nothing_is_sent_that_two_workers_make_while_its_time_passes(shop)
     async with shop.working(), shop.working():
         await shop.until_status("canceled", one)
     assert shop.gateway.sent == []
+
+
+async def test_nothing_is_sent_whose_id_is_not_committed(shop):
+    """While one sender makes its object another one has committed the id of its own."""
+    one = await shop.accepted("twice")
+    others = "UPDATE attempts SET gateway_object_id = 'pi_other' WHERE payment_id = $1"
+
+    async def slowly(_):
+        await shop.owner.execute(others, one.payment_id)
+
+    shop.gateway.making = slowly
+    async with shop.working():
+        async with asyncio.timeout(WAIT_SECONDS_MAX):
+            while await shop.status(one) != "succeeded":
+                shop.clock.advance(timedelta(seconds=5))
+                await asyncio.sleep(0.05)
+    assert len(shop.gateway.made) == 1
+    assert shop.gateway.sent == ["pi_other"]
+
+
+async def test_an_answer_that_comes_after_the_deadline_is_heard(shop):
+    """And nobody else could tell: each look teaches nothing."""
+    one = await shop.accepted("late")
+    may_answer, confirm = asyncio.Event(), shop.gateway.send
+
+    async def late(account, attempt):
+        await may_answer.wait()
+        return await confirm(account, attempt)
+
+    async def nothing(*_):
+        return Unknown("no_answer"), shop.gateway._call("retrieve")
+
+    shop.gateway.send, shop.gateway.look = late, nothing
+    calls = Calls(shop.clock, timedelta(seconds=0.5), shop.lines)
+    accounts, gateways = Accounts(shop._worker), {"stripe": shop.gateway}
+    worker = Worker(Sender(shop.engine(), gateways, accounts, calls), calls)
+    running = asyncio.create_task(worker.run())
+    await shop.until_status("outcome_unknown", one)
+    may_answer.set()
+    try:
+        await shop.until_status("succeeded", one)
+    finally:
+        worker.stop()
+        await asyncio.wait_for(running, WAIT_SECONDS_MAX)
+    assert len(shop.gateway.sent) == 1
 
 
 def answered(shop: Shop, claimed, answer: Answer) -> Answered:

@@ -29,9 +29,11 @@ class Running:
 
 
 @contextmanager
-def witness(folder: Path, *logs: str, name: str = "witness.example/w1") -> Iterator[Running]:
+def witness(
+    folder: Path, *logs: str, name: str = "witness.example/w1", port: str = "0"
+) -> Iterator[Running]:
     """Runs `strongroom witness`; it ends in order."""
-    words = ["witness", "--folder", str(folder), "--name", name, "--port", "0"]
+    words = ["witness", "--folder", str(folder), "--name", name, "--port", port]
     words += [word for log in logs for word in ("--log", log)]
     process = subprocess.Popen(
         [sys.executable, "-m", "strongroom", *words], env=environment(), text=True,

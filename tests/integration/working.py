@@ -118,7 +118,7 @@ class Shop:
         )
 
     @asynccontextmanager
-    async def working(self, **limits: int) -> AsyncIterator[Worker[Claimed]]:
+    async def working(self, **limits: Any) -> AsyncIterator[Worker[Claimed]]:
         """A worker that runs in the block and has ended after it."""
         gateways: Any = {"stripe": self.gateway}
         calls = Calls(self.clock, DEADLINE, self.lines)

@@ -202,9 +202,11 @@ class RefundWorld:
 
     def settle(self, number: int, answer: RefundAnswered, lease: int) -> object:
         """Phase three: payment and refund are locked, and as they now are."""
+        job = self.jobs.get(number)
+        if job is None or job.lease != lease:  # somebody has claimed it since
+            answer = replace(answer, first=False)
         made = refund_answered(self.payment, self.refunds[number], answer, self.now)
         self.payment, self.refunds[number] = made.payment, made.refund
-        job = self.jobs.get(number)
         match made.effect:
             case Rest():
                 self.jobs.pop(number, None)

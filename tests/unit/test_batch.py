@@ -25,10 +25,12 @@ class Database:
         bad: frozenset[int] = frozenset(),
         away: int = 0,
         fault: type[Exception] = asyncpg.CheckViolationError,
+        gone: type[Exception] = ConnectionResetError,
     ) -> None:
         self.bad = bad
         self.away = away
         self.fault = fault
+        self.gone = gone
         self.asked: list[list[Item]] = []
         self.written: list[Item] = []
         self.gate = asyncio.Event()
@@ -39,7 +41,7 @@ class Database:
         await self.gate.wait()
         if self.away:
             self.away -= 1
-            raise ConnectionResetError
+            raise self.gone
         if any(number in self.bad for _, number in items):
             raise self.fault(SECRET)
         self.written.extend(items)
@@ -102,10 +104,10 @@ async def test_queue_and_share_are_bounded():
     one = batcher(database, queue_max=6, share_max=4)
     futures = [one.submit(("a", number)) for number in range(4)]
     with pytest.raises(QueueFull):
-        await one.submit(("a", 9))
+        futures.append(one.submit(("a", 9)))
     futures += [one.submit(("b", number)) for number in range(2)]
     with pytest.raises(QueueFull):
-        await one.submit(("c", 9))
+        futures.append(one.submit(("c", 9)))
     database.gate.set()
     await asyncio.gather(*futures)
     assert len(database.written) == 6
@@ -119,6 +121,17 @@ async def test_a_lost_connection_reruns_the_same_items():
     assert await asyncio.gather(*futures) == [0, 2, 4, 6, 8]
     assert database.asked[0] == database.asked[1] == database.asked[2]
     await one.drain()
+
+
+async def test_a_serialization_failure_is_told_to_nobody_and_reruns_the_same_items():
+    """40001 and 40P01 are no fault of an item: the batch is not halved for them."""
+    for fault in (asyncpg.SerializationError, asyncpg.DeadlockDetectedError):
+        database = Database(away=3, gone=fault)
+        one = batcher(database)
+        futures = [one.submit(("a", number)) for number in range(5)]
+        assert await asyncio.gather(*futures) == [0, 2, 4, 6, 8]
+        assert [len(items) for items in database.asked] == [5, 5, 5, 5]
+        await one.drain()
 
 
 async def test_a_database_that_stays_away_is_an_unknown_outcome():

@@ -13,13 +13,20 @@ from strongroom.vault.cards import (
     blotted,
     holds_card_number,
 )
-from strongroom.vault.disguises import LETTERS_FIRST, is_gap
+from strongroom.vault.disguises import (
+    LETTERS_FIRST,
+    RUNS_MAX,
+    base64_letters,
+    is_gap,
+    tells_of_base64,
+)
+from tests.plugins.short import share
 from tests.unit.attacks import ATTACKS
 from tests.unit.disguises import CLEAN, DISGUISES, NESTINGS, Draw, beside, card_number
 from tests.unit.honest_bulks import VALUES, bulk
 
 NUMBERS = 10_000
-CLEAN_OF_A_KIND = 100_000
+CLEAN_OF_A_KIND = share(100_000, 30_000)
 CARD = "4111111111111111"
 KIB = 1024
 BODY_SECONDS_MAX = 5 * 0.015
@@ -123,6 +130,7 @@ def test_what_could_only_be_a_list_of_numbers_is_refused_unread(
     assert holds_card_number(unit * refused_times)
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("values", VALUES)
 def test_no_honest_bulk_is_refused_for_its_work(values: str) -> None:
     """As large as a bulk may be, with as much in it to look at as people could mean."""
@@ -148,6 +156,37 @@ def test_no_digit_and_no_gap_begins_with_a_byte_that_only_letters_begin_with() -
             assert first not in LETTERS_FIRST, hex(code)
 
 
+LETTERS = [
+    b"abcdefghijklmnopqrstuvwxyz0123456789",
+    b"cgkjoswyz048-+8",
+    b"cgkjoswyz048-+8MNODT",
+    b"cgkosw048 ",
+]
+"""Lower case alone, with what full-width digits show as, with upper case, and in short runs."""
+
+
+@pytest.mark.parametrize("letters", LETTERS)
+def test_where_nothing_tells_of_base64_nothing_would_be_decoded(letters: bytes) -> None:
+    draw = random.Random(letters)
+    told = 0
+    for _ in range(5_000):
+        raw = bytes(draw.choices(letters, k=draw.randrange(200)))
+        left = bool(base64_letters(raw, set()))
+        assert tells_of_base64(raw) or not left, raw
+        told += left
+    assert bool(told) == (b"-" in letters)
+
+
+def test_a_text_of_very_many_runs_is_decoded_in_lower_case_too() -> None:
+    run = b"cgkosw048cgkosw048 "
+    few, many = run * (RUNS_MAX - 500), run * (RUNS_MAX + 1)
+    assert not tells_of_base64(few)
+    assert not base64_letters(few, set())
+    assert tells_of_base64(many)
+    assert base64_letters(many, set())
+
+
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_the_time_grows_as_the_text_does(attack: str) -> None:
     """Eight times the text takes about eight times as long; what is quadratic takes 64 times."""
@@ -155,6 +194,7 @@ def test_the_time_grows_as_the_text_does(attack: str) -> None:
     assert seconds(large) < 24 * seconds(small) + 0.001
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_no_text_takes_long(attack: str) -> None:
     """One event loop serves all callers, and waits for this."""

@@ -4,14 +4,21 @@ Values of an entity, keys of subjects under it, and values of those subjects go 
 each of the three is tried.
 """
 
+import hashlib
+import hmac
+import zlib
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 import pytest
+import tink
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tink import aead, proto_keyset_format, secret_key_access
+from tink.proto import tink_pb2
 
+from strongroom.errors import InvariantBroken
 from strongroom.ids import new_entity_id, new_id
 from strongroom.vault import envelope, errors
 from strongroom.vault.envelope import (
@@ -125,6 +132,28 @@ def test_a_place_whose_check_is_put_right_does_not_open_it_either(sealer, conten
     sealed = sealer.seal(*PLACE, content)
     with pytest.raises(errors.Tampered):
         sealer.open(*other, sealed[:59] + check + sealed[63:])
+
+
+def rows_of_one_check() -> tuple[bytes, bytes]:
+    """Two rows whose places have the same check, which has 32 bits."""
+    seen: dict[int, bytes] = {}
+    for number in range(2**20):
+        row = hashlib.sha256(b"%d" % number).digest()[:12]
+        check = zlib.crc32(ENTITY.bytes + PLACE[0] + row)
+        if check in seen:
+            return seen[check], row
+        seen[check] = row
+    raise AssertionError("no two of a million rows have one check")
+
+
+@by_sealer
+def test_a_place_that_has_the_same_check_does_not_open_it_either(sealer):
+    """The check protects nothing: the place is bound by what seals."""
+    one, other = rows_of_one_check()
+    sealed = sealer.seal(PLACE[0], one, b"Ada")
+    assert sealer.open(PLACE[0], one, sealed) == b"Ada"
+    with pytest.raises(errors.Tampered):
+        sealer.open(PLACE[0], other, sealed)
 
 
 @by_sealer
@@ -255,3 +284,69 @@ def test_any_bytes_are_refused(sealed):
         with pytest.raises(errors.Unreadable):
             sealer.open(*PLACE, sealed)
     assert not OURS.lacks(sealed)
+
+
+def test_fingerprints_stay_what_they_were_whatever_was_digested_between():
+    index = bytes(range(32))
+    bundle = {"data": new_keyset().reveal(), "wrapping": new_keyset().reveal(), "index": index}
+    keys = EntityKeys(ENTITY, {1: Secret(msgspec.msgpack.encode(bundle))})
+    mac_key = hmac.digest(index, b"strongroom fingerprints 1", "sha256")
+    for message in (b"", b"a", b"POST /v1/payments\n{}", bytes(127), bytes(128), bytes(1000), b"a"):
+        expected = hashlib.blake2b(message, digest_size=32, key=mac_key).digest()
+        assert keys.mac(message) == expected
+        assert OURS.mac(message) != OTHER.mac(message)
+
+
+@given(content=contents)
+def test_a_body_is_what_tink_itself_reads_and_writes(content):
+    keyset = new_keyset()
+    key = FieldKey(Kind.SUBJECT, ENTITY, SUBJECT, 1, keyset)
+    handle = proto_keyset_format.parse(keyset.reveal(), secret_key_access.TOKEN)
+    bare = handle.primitive(aead.Aead)
+    sealed = key.seal(*PLACE, content)
+    head, body = sealed[:HEADER_BYTES], sealed[HEADER_BYTES:]
+    bound = head + ENTITY.bytes + PLACE[0] + PLACE[1]
+    assert bare.decrypt(body, bound) == content
+    assert key.open(*PLACE, head + bare.encrypt(content, bound)) == content
+
+
+def test_one_sealing_binds_each_value_to_its_own_row():
+    seal = OURS.sealing(PLACE[0])
+    sealed = {row: seal(row, b"in " + row) for row in (b"1", b"2", b"", b"12")}
+    for row, value in sealed.items():
+        assert OURS.open(PLACE[0], row, value) == b"in " + row
+        for other in sealed.keys() - {row}:
+            with pytest.raises(errors.WrongPlace):
+                OURS.open(PLACE[0], other, value)
+
+
+def _keyset(*templates: Any, disabled: bool = False) -> Secret:
+    """A keyset with a key of each template."""
+    whole = tink_pb2.Keyset()
+    for template in templates:
+        handle = tink.new_keyset_handle(template)
+        raw = proto_keyset_format.serialize(handle, secret_key_access.TOKEN)
+        whole.MergeFromString(raw)
+    if disabled:
+        whole.key[0].status = tink_pb2.DISABLED
+    return Secret(whole.SerializeToString())
+
+
+AS_WE_MAKE = aead.aead_key_templates.AES256_GCM_SIV_RAW
+
+
+@pytest.mark.parametrize(
+    "keyset",
+    [
+        _keyset(),
+        _keyset(AS_WE_MAKE, AS_WE_MAKE),
+        _keyset(AS_WE_MAKE, disabled=True),
+        _keyset(aead.aead_key_templates.AES256_GCM_SIV),
+        _keyset(aead.aead_key_templates.AES256_GCM_RAW),
+    ],
+    ids=["empty", "two keys", "disabled", "with a prefix", "another algorithm"],
+)
+def test_a_keyset_that_is_not_as_we_make_them_is_refused(keyset):
+    FieldKey(Kind.SUBJECT, ENTITY, SUBJECT, 1, _keyset(AS_WE_MAKE))
+    with pytest.raises(InvariantBroken):
+        FieldKey(Kind.SUBJECT, ENTITY, SUBJECT, 1, keyset)

@@ -14,6 +14,7 @@ from hypothesis.stateful import (
 )
 
 from strongroom.payments.refunds import AFTER_FAILED, NOT_FOUND, SAME_KEY_WINDOW, Refund
+from tests.plugins.short import share
 from tests.unit.refund_examples import sums_of
 from tests.unit.refund_world import CAPTURED, FAULTS, FakeRefunds, Given, RefundWorld
 from tests.unit.world import LEASE
@@ -185,5 +186,6 @@ class Refunds(RuleBasedStateMachine):
 
 def test_each_refund_once_and_never_more_than_was_captured():
     run_state_machine_as_test(
-        Refunds, settings=settings(max_examples=400, stateful_step_count=40, deadline=None)
+        Refunds,
+        settings=settings(max_examples=share(400, 80), stateful_step_count=40, deadline=None),
     )

@@ -17,6 +17,7 @@ from strongroom.payments.refunds import (
     refund_asked,
 )
 from strongroom.payments.states import NotPossible, NotSent, Payment, Unknown
+from tests.plugins.short import share
 from tests.unit.examples import START
 from tests.unit.refund_examples import MOMENTS, REFUND, answered, payment_of, refund, sums_of
 
@@ -58,7 +59,7 @@ def heard(word: str, one: Refund, to: tuple[str, bool]) -> RefundAnswered:
             return answered(others[word], asked=asked, first=first)
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=share(1500, 250), deadline=None)
 @given(steps, st.integers(1, 120))
 def test_never_more_is_held_and_given_back_than_was_captured(taken, captured):
     of: Payment = payment_of(captured_minor=captured)

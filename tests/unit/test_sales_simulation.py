@@ -39,6 +39,7 @@ from strongroom.payments.states import (
     Unknown,
     Withheld,
 )
+from tests.plugins.short import share
 from tests.unit.examples import AMOUNT, START, payment
 from tests.unit.test_sales import LEASE, REFUSED, SALE, heard
 
@@ -251,7 +252,9 @@ class OneSale(RuleBasedStateMachine):
         assert len(able) <= 1
 
 
-OneSale.TestCase.settings = settings(max_examples=1000, stateful_step_count=30, deadline=None)
+OneSale.TestCase.settings = settings(
+    max_examples=share(1000, 150), stateful_step_count=30, deadline=None
+)
 test_a_sale_is_taken_once_whatever_happens = OneSale.TestCase
 
 

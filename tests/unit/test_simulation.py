@@ -27,6 +27,7 @@ from strongroom.payments.states import (
     InstrumentBrought,
 )
 from strongroom.payments.ways import Way
+from tests.plugins.short import share
 from tests.unit.examples import (
     ACCOUNT,
     AMOUNT,
@@ -266,7 +267,8 @@ class OnePayment(RuleBasedStateMachine):
 
 def test_at_most_one_charge_and_always_an_end():
     run_state_machine_as_test(
-        OnePayment, settings=settings(max_examples=600, stateful_step_count=40, deadline=None)
+        OnePayment,
+        settings=settings(max_examples=share(600, 100), stateful_step_count=40, deadline=None),
     )
 
 
