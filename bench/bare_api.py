@@ -10,8 +10,9 @@ from unittest.mock import patch
 
 from bench.detector import Unguarded
 from strongroom import app, cli
+from strongroom.http.front_door import Scope
+from strongroom.http.traffic import LOOKED, Traffic
 from strongroom.payments.texts import TextStore
-from strongroom.vault.errors import KmsUnavailable
 from strongroom.vault.keys import EntityKeys
 
 
@@ -30,11 +31,20 @@ class PlainTexts(TextStore):
         return None
 
     async def keys(self, legal_entity_id: object) -> EntityKeys:  # noqa: ARG002
-        """None to be had."""
-        raise KmsUnavailable
+        """None either; not even an error, which would cost the side that has nothing to pay for."""
+        return None  # type: ignore[return-value]
+
+
+def look(_traffic: Traffic, scope: Scope, _body: bytearray | None = None) -> None:
+    """Looks at nothing, nor at whether there is something to look at."""
+    scope[LOOKED] = None
 
 
 if __name__ == "__main__":
     serve = partial(app.serve_api, guard=Unguarded())
-    with patch.object(app, "TextStore", PlainTexts), patch.object(app, "serve_api", serve):
+    with (
+        patch.object(app, "TextStore", PlainTexts),
+        patch.object(app, "serve_api", serve),
+        patch.object(Traffic, "look", look),
+    ):
         sys.exit(cli.main())

@@ -35,6 +35,10 @@ class Unguarded(CardGuard):
         """None."""
         return None
 
+    def is_plainly_clear(self, scope: Mapping[str, Any], body: bytes) -> bool:  # noqa: ARG002
+        """Yes."""
+        return True
+
     def check_body(self, body: bytes) -> None:
         """Nothing."""
 
@@ -47,6 +51,8 @@ def detector_us(seed: int = 1) -> float:
 
     def look(requests: list[Request]) -> None:
         for scope, body in requests:
+            if guard.is_plainly_clear(scope, body):
+                continue
             if guard.refusal_of_head(scope) is not None:
                 raise AssertionError("a typical request was refused")
             guard.check_body(body)

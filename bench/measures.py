@@ -41,7 +41,7 @@ class Lengths:
     grown_rounds: int = 3
     grown_seconds: float = 6
     guarded_rounds: int = 10
-    guarded_seconds: float = 2
+    guarded_seconds: float = 4
     log_rounds: int = 5
     log_seconds: float = 6
     lag_seconds: float = 10

@@ -24,6 +24,7 @@ from strongroom.payments.engine import Engine
 from strongroom.payments.refunds import Refund, RefundAnswer, Refunded
 from strongroom.payments.states import Answer, Approved, Attempt, Call, NotSent, Payment
 from strongroom.telemetry.logs import set_up_logs
+from strongroom.work.lasting import with_its_parts
 
 GATEWAY_SECONDS: Final = 0.005
 
@@ -153,7 +154,7 @@ def run(home_path: Path, tally_file: Path) -> int:
     home, tally = Home(home_path), Tally(tally_file)
     set_up_logs()
     with replaced(tally):
-        uvloop.run(app.run_worker(home))
+        uvloop.run(with_its_parts(app.run_worker(home)))
     return 0
 
 
