@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Collection
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -97,7 +98,7 @@ class Lives:
 
     async def _kill(self, pid: int) -> None:
         if pid in self._ended and not self._ended[pid].done():
-            os.kill(pid, signal.SIGKILL)
+            _signal(pid, signal.SIGKILL)
             await asyncio.wait_for(asyncio.shield(self._ended[pid]), READY_SECONDS_MAX)
 
     async def pause(self) -> None:
@@ -113,7 +114,7 @@ class Lives:
     def _signal_stopped(self, number: signal.Signals) -> None:
         ended = self._ended.get(self._stopped)
         if ended is not None and not ended.done():
-            os.kill(self._stopped, number)
+            _signal(self._stopped, number)
 
     async def _hear(self, reader: asyncio.StreamReader) -> None:
         while line := await reader.readline():
@@ -150,3 +151,9 @@ class Lives:
     def forget(self) -> None:
         """What they have logged so far."""
         self.output.unlink(missing_ok=True)
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    """Signals a life; one that has ended, of which we have not heard yet, needs none."""
+    with suppress(ProcessLookupError):
+        os.kill(pid, number)
