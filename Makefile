@@ -40,7 +40,7 @@ up: install ## start everything on this machine (Ctrl-C stops it)
 	@exec .venv/bin/strongroom up --home '$(HOME_DIR)' --port '$(PORT)' $(ARGS)
 
 test: install-dev ## run the tests, the long ones left out (ARGS='-k name' chooses)
-	@exec .venv/bin/pytest --short -n $(PROCESSES) --dist loadfile $(ARGS)
+	@exec .venv/bin/pytest --short -n $(PROCESSES) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-all: install-dev ## run all tests, one after the other, for most of an hour
 	@exec .venv/bin/pytest $(ARGS)

@@ -70,7 +70,7 @@ def open_account(running: Running, entity: str, server: RunningBraintree, folder
     return account
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def braintree_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBraintree]:
     server = RunningBraintree(tmp_path_factory.mktemp("braintree"))
     try:
@@ -80,7 +80,7 @@ def braintree_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runni
         server.kill()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def shop_account(
     running: Running, braintree_server: RunningBraintree, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[str, str, str]:

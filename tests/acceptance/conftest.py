@@ -40,7 +40,7 @@ def assert_no_errors(running: Running) -> None:
         assert [line["event"] for line in lines].count(name.replace(".log", "_ready")) == 1
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def running() -> Iterator[Running]:
     """`strongroom up` with data of its own."""
     folder = Path(tempfile.mkdtemp(prefix="strongroom-acceptance-"))
@@ -65,7 +65,7 @@ def new_merchant(running: Running, name: str) -> Merchant:
     return Merchant(entity, key)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def other_merchant(running: Running) -> Merchant:
     """A second legal entity."""
     return new_merchant(running, "Other Ltd")
