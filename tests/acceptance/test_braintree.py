@@ -3,8 +3,10 @@
 import asyncio
 from typing import Any
 
+import asyncpg
 import pytest
 
+from strongroom.ids import from_text
 from tests.acceptance.braintree_shop import (
     Shop,
     bought,
@@ -123,6 +125,29 @@ async def test_a_whole_refund_before_the_settlement_is_a_void(shop: Shop) -> Non
     assert (view["refunded_amount"], view["refundable_amount"]) == (1050, 0)
     again = await shop.api.refund(payment_id, 1)
     assert (again.status, again.code) == (409, "refund_exceeds_captured")
+
+
+async def test_what_was_captured_in_part_and_given_back_at_once_is_no_mismatch(
+    shop: Shop, owner: asyncpg.Connection
+) -> None:
+    """The void is of the part; what is looked at once more when it should have settled is ours."""
+    made = await shop.api.pay(bought(capture="manual"), wait=20)
+    assert made.json["status"] == "authorized"
+    taken = await shop.api.capture(made.id, 700, wait=20)
+    assert (taken.json["status"], taken.json["captured_amount"]) == ("succeeded", 700)
+    refund = await shop.api.refund(made.id, wait=20)
+    assert (refund.json["status"], refund.json["amount"]) == ("succeeded", 700)
+    named = from_text("pay", made.id)
+    look = "UPDATE jobs SET run_at = now() WHERE payment_id = $1"
+    assert await owner.execute(look, named) == "UPDATE 1"
+
+    async def is_over() -> bool:
+        return not await owner.fetchval("SELECT count(*) FROM jobs WHERE payment_id = $1", named)
+
+    await until(is_over)
+    shown = await shop.api.payment(made.id)
+    assert (shown["status"], shown["refunded_amount"]) == ("succeeded", 700)
+    assert await owner.fetchval("SELECT review FROM payments WHERE payment_id = $1", named) is None
 
 
 async def test_a_part_waits_for_the_settlement(shop: Shop) -> None:

@@ -97,6 +97,22 @@ async def test_alternatives_that_come_with_a_confirm_are_gone_to_as_well(
     assert len((await stripe.charges())[payment]) == 1
 
 
+async def test_a_card_that_the_customer_replaced_is_charged_nowhere(
+    api: Api, stripe: StandIn
+) -> None:
+    """Neither where it was brought, nor at the other gateway, which knows it by another token."""
+    other = {"gateway": "braintree", "token": "fake-valid-visa-nonce"}
+    card = {"gateway": "stripe", "token": "pm_card_threeDSecure2Required"}
+    made = await api.pay(order(instrument=card | {"alternatives": [other]}), wait=20)
+    assert made.json["status"] == "requires_action"
+    await api.confirm(made.id, FAULTY, wait=20)
+    left = await api.until(made.id, "requires_payment_method")
+    assert (left["decline"]["class"], left["next_gateway"]) == ("try_again", "braintree")
+    paid = await api.post(f"/v1/payments/{made.id}/confirm", {"instrument": other}, wait=20)
+    assert (paid.status, paid.json["status"]) == (200, "succeeded")
+    assert made.id not in await stripe.charges()
+
+
 async def test_a_decline_that_is_the_end_says_what_to_tell_whom(
     api: Api, shop: Shop, stripe: StandIn
 ) -> None:

@@ -33,6 +33,7 @@ OF_WHAT_COMES_LATER = (
     "webhook_endpoints", "webhook_deliveries",
 )  # fmt: skip
 LOGINS = ("api", "worker")
+EVENTS_AND_OWNERS = [("events", "payment_id"), ("customer_events", "owner_id")]
 NAMED = "WHERE p.legal_entity_id = $1 AND p.payment_id = $2"
 ABOUT_ANOTHER = (
     f"SELECT FROM payments p {NAMED}",
@@ -114,6 +115,36 @@ class TestRowLevelSecurity:
             with pytest.raises(asyncpg.InsufficientPrivilegeError):
                 await api.execute(statement, *values)
             await api.execute("ROLLBACK")
+
+    @pytest.mark.parametrize("login", LOGINS)
+    @pytest.mark.parametrize(("events", "owner_id"), EVENTS_AND_OWNERS)
+    async def test_writes_no_event_in_an_operators_name(
+        self, deployment: Deployment, login: str, events: str, owner_id: str
+    ) -> None:
+        """Else who has stolen a login could have the log sign what no person has done."""
+        ours = deployment.ours
+        statement = (
+            f"INSERT INTO {events} (legal_entity_id, {owner_id}, version, kind, actor, at, "
+            "row_digest, payload) "
+            "VALUES ($1, $2, 9, 'x', $3, '2026-12-01', sha256(''), '')"
+        )
+        connection = await asyncpg.connect(
+            deployment.url(login), server_settings={"search_path": "strongroom, directory"}
+        )
+        try:
+            for actor in ("operator:alice", login):
+                await begin(connection, [ours.legal_entity_id])
+                written = connection.execute(
+                    statement, ours.legal_entity_id, ours.payment_id, actor
+                )
+                if actor == login:
+                    assert await written == "INSERT 0 1"
+                else:
+                    with pytest.raises(asyncpg.InsufficientPrivilegeError, match="row-level"):
+                        await written
+                await connection.execute("ROLLBACK")
+        finally:
+            await connection.close()
 
     @pytest.mark.parametrize("jobs", ["jobs", "refund_jobs"])
     async def test_a_worker_finds_jobs_by_bucket_and_nothing_else(

@@ -3,12 +3,12 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
 
-from strongroom.errors import Invalid
+from strongroom.errors import Invalid, Unauthenticated
 from strongroom.http import server
 from strongroom.http.card_guard import CLEAR_BODY, GUARD, CardGuard
 from strongroom.http.exchange import BODY_BYTES_MAX, Asked, Reply
@@ -220,6 +220,88 @@ async def test_of_requests_that_come_together_each_is_looked_at_once() -> None:
     found = [answer[:3] for answer in answers.split(b"HTTP/1.1 ")[1:]]
     assert found == [b"200", b"422", b"200", b"422", b"200"]
     assert (len(reading.seen), guard.looks) == (3, 5)
+
+
+async def test_so_many_requests_may_wait_for_the_one_before_them() -> None:
+    """Each that waits is kept: a client that sends without an end is let go, and fills nothing."""
+    reading, request = Reading(), b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+    async with serving(reading) as port, asyncio.timeout(SECONDS_MAX):
+        reader, writer = await asyncio.open_connection(LOOPBACK, port)
+        writer.write(request * server.PIPELINE_MAX + ONE)
+        assert (await reader.read()).count(b"HTTP/1.1 200 ") == server.PIPELINE_MAX + 1
+        writer.close()
+        reader, writer = await asyncio.open_connection(LOOPBACK, port)
+        writer.write(request * 3_000)
+        with suppress(ConnectionResetError):
+            # No answer of its own: it would be taken for that of the first.
+            assert b"HTTP/1.1 400 " not in await reader.read()
+        writer.close()
+    assert len(reading.seen) < 3 * server.PIPELINE_MAX
+
+
+async def test_what_is_not_http_after_a_request_is_not_the_answer_to_it() -> None:
+    async def slow(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await asyncio.sleep(0.2)
+        await hello(_scope, _receive, send)
+
+    async with serving(slow) as port, asyncio.timeout(SECONDS_MAX):
+        reader, writer = await asyncio.open_connection(LOOPBACK, port)
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\nhello\r\n\r\n")
+        with suppress(ConnectionResetError):
+            assert await reader.read() == b""
+        writer.close()
+
+
+@pytest.mark.parametrize("piece", [b"", b"x"])
+async def test_a_body_that_does_not_come_after_its_answer_holds_no_connection(
+    monkeypatch: pytest.MonkeyPatch, piece: bytes
+) -> None:
+    monkeypatch.setattr(server, "HEAD_SECONDS_MAX", 0.5)
+    request = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n"
+    async with serving() as port, asyncio.timeout(SECONDS_MAX):
+        reader, writer = await asyncio.open_connection(LOOPBACK, port)
+        writer.write(request)
+        assert (await reader.readuntil(b"{}")).startswith(b"HTTP/1.1 200 ")
+        writer.write(piece)
+        assert await reader.read() == b""  # closed, long before an idle connection is
+        writer.close()
+
+
+async def test_a_body_that_comes_after_its_answer_leaves_the_connection_as_it_was(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(server, "HEAD_SECONDS_MAX", 0.5)
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n"
+    async with serving() as port, asyncio.timeout(SECONDS_MAX):
+        reader, writer = await asyncio.open_connection(LOOPBACK, port)
+        for _ in range(2):
+            writer.write(head)
+            assert (await reader.readuntil(b"{}")).startswith(b"HTTP/1.1 200 ")
+            writer.write(b"x" * 10)
+            await asyncio.sleep(1)
+        writer.write(ONE)
+        assert (await reader.read()).startswith(b"HTTP/1.1 200 ")
+        writer.close()
+
+
+class Strict(Taking):
+    """It knows no caller."""
+
+    async def check_caller(self, _asked: Asked, _scope: str) -> None:
+        raise Unauthenticated("api_key_invalid")
+
+
+async def test_of_a_bulk_whose_key_is_no_good_no_more_is_kept_than_of_a_single_request() -> None:
+    strict = Strict()
+    door = FrontDoor(strict, hello)  # type: ignore[arg-type]
+    head = b"POST /v1/payments/bulk HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
+    async with serving(door, front_paths=door.paths) as port, asyncio.timeout(SECONDS_MAX):
+        reader, writer = await asyncio.open_connection(LOOPBACK, port)
+        writer.write(head % (BODY_BYTES_MAX * 10) + b" " * (BODY_BYTES_MAX + 1))
+        # The rest of the body has not come, and never will.
+        assert (await reader.readline()).startswith(b"HTTP/1.1 401 ")
+        writer.close()
+    assert strict.taken == []
 
 
 async def test_a_head_that_no_server_looked_at_is_looked_at_all_the_same() -> None:

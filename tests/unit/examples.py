@@ -229,6 +229,7 @@ def every_happening() -> Iterator[Happening]:
     yield from COMMANDS
     yield Due(None)
     yield Due(None, resting=True, tries=9)
+    yield Due(None, staged=False)
     for object_id, staged, state in product((None, "pi_1"), (True, False), ATTEMPT_STATES):
         yield Due(attempt(state=state, gateway_object_id=object_id, staged=staged))
     for one in (

@@ -84,7 +84,8 @@ def a_new_attempt_needs_that_none_counts_yet(
     assert happening.attempt is None
     assert (before.status, before.closing, before.review) == ("processing", None, None)
     assert made.payment is before
-    assert made.effect.attempt_no == before.attempt_no <= ATTEMPTS_MAX
+    assert made.effect.attempt_no == before.attempt_no
+    assert before.attempt_no <= ATTEMPTS_MAX or not happening.staged
     return True
 
 
@@ -323,6 +324,9 @@ def an_instrument_moves_only_what_waits_for_one(
         return False
     assert before.status in ("requires_payment_method", "requires_action")
     assert now < before.not_after
+    # No token of the instrument that this one takes the place of is left.
+    brought = {happening.token, *(way.token for way in happening.ways)}
+    assert {way.token for way in made.payment.ways} <= brought | {None}
     if before.status == "requires_action":
         # What the customer may still finish is canceled first, and its account stays till then.
         assert made.payment.closing == "new_attempt"

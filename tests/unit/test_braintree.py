@@ -147,6 +147,10 @@ def test_of_a_hold_a_part_may_be_taken_and_of_a_sale_may_not():
     part = found(amount=Decimal("7.00"))
     assert read_transaction(part, HELD) == Approved(700, "EUR", settled=False)
     assert read_transaction(part, ONE) == Mismatched(700, "EUR")
+    # Given back whole on the same day, which is a void of what was captured.
+    back = found(amount=Decimal("7.00"), status="voided")
+    assert read_transaction(back, HELD) == Canceled()
+    assert read_transaction(back, ONE) == Mismatched(700, "EUR")
     fewer = found(amount=Decimal("7.00"), status="authorized")
     assert read_transaction(fewer, HELD) == Mismatched(700, "EUR")
     assert read_transaction(found(amount=Decimal("27.00")), HELD) == Mismatched(2700, "EUR")

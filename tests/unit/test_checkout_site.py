@@ -1,6 +1,7 @@
 """What the page of checkout is told when something breaks: no more than is known."""
 
 import asyncio
+import time
 from typing import Any, cast
 
 import msgspec
@@ -8,7 +9,7 @@ import pytest
 
 from strongroom.checkout.paying import Paying
 from strongroom.checkout.reports import Reports
-from strongroom.checkout.site import Site, place_of
+from strongroom.checkout.site import Site, place_of, secret_in
 from strongroom.clock import SystemClock
 from strongroom.errors import Conflict, InvariantBroken
 from strongroom.work.batch import OutcomeOfCommitUnknown, QueueFull
@@ -82,3 +83,32 @@ def test_that_no_money_was_taken_is_said_only_where_that_is_known(error, is_sure
 )
 def test_an_address_stands_for_a_line(address: str, place: str) -> None:
     assert place_of(address) == place
+
+
+SECRET = "s" * 43
+
+
+@pytest.mark.parametrize(
+    ("cookies", "secret"),
+    [
+        (f"strongroom_link={SECRET}", SECRET),
+        (f"a=b; strongroom_link={SECRET}; c=d", SECRET),
+        (f"a;;=;strongroom_link={SECRET}", SECRET),
+        (f"strongroom_link={SECRET}; strongroom_link=other", SECRET),
+        (f"xstrongroom_link={SECRET}", ""),
+        ("", ""),
+        ("strongroom_link", ""),
+        ("strongroom_link=\xff", "\ufffd"),
+    ],
+)
+def test_the_cookie_is_found_among_others(cookies: str, secret: str) -> None:
+    assert secret_in(cookies.encode("latin-1")) == secret
+
+
+@pytest.mark.parametrize("cookies", [b"=" * 60_000 + b"\\", b'strongroom_link="' + b"\\!" * 30_000])
+def test_no_cookie_takes_long_to_read(cookies: bytes) -> None:
+    """The library's reader takes the square of the length, and nobody is served meanwhile."""
+    begun = time.process_time()
+    for _ in range(20):
+        secret_in(cookies)
+    assert time.process_time() - begun < 1

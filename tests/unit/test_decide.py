@@ -193,6 +193,11 @@ def test_attempts_are_bounded():
     assert last.effect == Open(ATTEMPTS_MAX)
     made = decide(payment(attempt_no=ATTEMPTS_MAX + 1), Due(None), SOON)
     assert (made.payment.status, made.payment.status_reason) == ("failed", "gateway_unavailable")
+    # Where an attempt that is not sent leaves nothing at the gateway, they go on until `not_after`.
+    many = payment(attempt_no=ATTEMPTS_MAX + 50)
+    assert decide(many, Due(None, staged=False), SOON).effect == Open(ATTEMPTS_MAX + 50)
+    over = decide(many, Due(None, staged=False), NOT_AFTER)
+    assert (over.payment.status, over.payment.status_reason) == ("canceled", "not_sent_in_time")
 
 
 @pytest.mark.parametrize(

@@ -126,6 +126,7 @@ def test_looks_are_let_through_every_few_seconds_however_long_nothing_is_learnt(
         (Unknown("idempotency_mismatch"), False),
         (NotSent("not_confirmed_yet"), False),
         (NotSent("credentials_unreadable"), None),
+        (NotSent("too_many_calls"), None),
     ],
 )
 def test_only_what_taught_nothing_of_the_gateway_is_a_failure(answer, verdict):

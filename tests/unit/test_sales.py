@@ -23,11 +23,13 @@ from strongroom.payments.states import (
     Mismatched,
     NotSent,
     NotShown,
+    Open,
     Pending,
     Rest,
     Schedule,
     Send,
     Unknown,
+    Withheld,
 )
 from tests.unit.examples import AMOUNT, NOT_AFTER, PART, START, attempt, held, payment
 from tests.unit.refund_examples import answered, refund
@@ -42,7 +44,8 @@ def heard(answer: Answer, asked: Any = "send", one: Attempt = SALE, **fields: An
     call = Call(
         operation="sale", started_at=START, duration_ms=1.0, outcome="x", object_id=object_id
     )
-    return Answered(attempt=one, answer=answer, call=call, asked=asked, tries=1, **fields)
+    tries = fields.pop("tries", 1)
+    return Answered(attempt=one, answer=answer, call=call, asked=asked, tries=tries, **fields)
 
 
 UNKNOWN = payment(status="outcome_unknown", status_reason="no_answer_from_gateway")
@@ -67,6 +70,25 @@ def test_what_stays_away_goes_to_a_person():
         assert decide(UNKNOWN, heard(Unknown(why)), SOON).payment.review == why
 
 
+@pytest.mark.parametrize("before", [UNKNOWN, payment(closing="canceled")], ids=lambda p: p.status)
+def test_what_stays_away_is_looked_for_less_and_less_often(before):
+    """A look each half minute for twenty hours would be thousands, of each such payment."""
+    now, waits = NOT_AFTER, []
+    while True:
+        made = decide(before, heard(NotShown(), "look", tries=6), now)
+        if made.payment.review:
+            break
+        assert isinstance(made.effect, Schedule)
+        waits.append((made.effect.run_at - now).total_seconds())
+        now = made.effect.run_at
+    assert made.payment.review == NOT_FOUND
+    assert len(waits) <= 45
+    assert min(waits) >= 30
+    assert max(waits) == 3600
+    soon = decide(payment(closing="canceled"), heard(NotShown(), "look"), SOON)
+    assert soon.effect == Schedule(SOON + timedelta(seconds=1))
+
+
 REFUSED = Declined("invalid_instrument", "91564", object_open=False)
 
 
@@ -81,6 +103,28 @@ def test_a_word_without_an_object_is_believed_of_the_first_send_only(answer):
         assert (made.payment.attempt_no, made.attempt_state in (None, "unknown")) == (1, True)
     known = decide(UNKNOWN, heard(REFUSED, object_id="tr_1"), SOON)
     assert known.payment.status == "failed"
+
+
+@pytest.mark.parametrize(
+    "answer", [NotSent("too_many_calls"), Withheld("account_busy", first=True)]
+)
+def test_what_was_certainly_not_sent_is_tried_less_and_less_often_until_its_time_is_over(answer):
+    """A worker that is busy for a day fails no payment, and costs it no thousands of attempts."""
+    now, one = START, payment(not_after=START + timedelta(days=1))
+    while now < one.not_after:
+        opened = decide(one, Due(None, tries=one.attempt_no, staged=False), now)
+        assert opened.effect == Open(one.attempt_no)
+        attempt_of_it = replace(SALE, attempt_no=one.attempt_no, opened_at=now)
+        made = decide(one, heard(answer, one=attempt_of_it, first=True, tries=one.attempt_no), now)
+        assert (made.payment.status, made.attempt_state) == ("processing", "not_sent")
+        assert isinstance(made.effect, Schedule)
+        assert now < made.effect.run_at <= max(one.not_after, now + timedelta(seconds=30))
+        if one.attempt_no < 20:
+            assert made.effect.run_at - now <= timedelta(seconds=30)
+        one, now = made.payment, made.effect.run_at
+    assert one.attempt_no < 100
+    over = decide(one, Due(None, staged=False), now)
+    assert (over.payment.status, over.payment.status_reason) == ("canceled", "not_sent_in_time")
 
 
 def test_a_cancel_before_anything_was_sent_is_at_once():

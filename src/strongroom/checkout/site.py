@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import ipaddress
 from collections.abc import Mapping, Sequence
-from http.cookies import CookieError, SimpleCookie
 from typing import Final
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -209,7 +208,7 @@ class Site:
 
     async def _back(self, send: Send, payment_text: str, cookies: bytes) -> None:
         """From the bank to the page; without the cookie the page cannot be found."""
-        token = f"{payment_text}.{_secret_in(cookies)}"
+        token = f"{payment_text}.{secret_in(cookies)}"
         try:
             link = await self._link(token)
         except NoSuchLink:
@@ -336,9 +335,10 @@ def back_url(checkout_url: str, payment_id: UUID) -> str:
     return f"{checkout_url}/back/{to_text('pay', payment_id)}"
 
 
-def _secret_in(cookies: bytes) -> str:
-    try:
-        morsel = SimpleCookie(cookies.decode("ascii", "replace")).get(COOKIE)
-    except CookieError:
-        return ""
-    return "" if morsel is None else morsel.value
+def secret_in(cookies: bytes) -> str:
+    """Of our cookie; anything else there is passed over, in one go however it is made."""
+    for cookie in cookies.split(b";"):
+        name, _, value = cookie.strip(b" \t").partition(b"=")
+        if name == COOKIE.encode():
+            return value.decode("ascii", "replace")
+    return ""

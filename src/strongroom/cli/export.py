@@ -67,8 +67,9 @@ def opened_whole(file: Path | None) -> Iterator[TextIO]:
         return
     if file.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-    part = file.with_name(file.name + ".part")
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    # What is written to is new, whoever else may write in that folder.
+    part = file.with_name(f".{file.name}.{os.urandom(8).hex()}.part")
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as out:
             yield out

@@ -50,6 +50,8 @@ FAILURES: Final = frozenset(
 )
 """What adapters and deadlines call an answer that teaches nothing; also all of MALFORMED."""
 MALFORMED: Final = "malformed_"
+OURS: Final = frozenset({"credentials_unreadable", "too_many_calls"})
+"""Why an adapter itself sent nothing."""
 PLACES: Final = 1024
 LINES_MAX: Final = 50_000
 """Lines that are remembered; beyond it those that are closed and idle are forgotten."""
@@ -61,7 +63,7 @@ def has_failed(answer: object) -> bool | None:
     """Whether an answer counts against its line; None where it says nothing of the gateway."""
     if not isinstance(answer, NotSent | Unknown):
         return False
-    if answer.why == "credentials_unreadable":  # ours: nothing was sent
+    if answer.why in OURS:
         return None
     return answer.why in FAILURES or answer.why.startswith(MALFORMED)
 

@@ -175,7 +175,9 @@ class CommandOperations:
         if first.token is None:
             raise InvariantBroken("an instrument without a token")
         known = {way.gateway_account_id for way in others}
-        others += [way for way in payment.ways if way.gateway_account_id not in known]
+        # The tokens of before are of the instrument that this one takes the place of.
+        kept = [way for way in payment.ways if way.gateway_account_id not in known]
+        others += [replace(way, token=None) for way in kept]
         return InstrumentBrought(
             first.gateway, first.gateway_account_id, first.token, return_url, tuple(others), found
         )

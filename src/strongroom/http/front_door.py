@@ -82,10 +82,11 @@ class FrontDoor:
         try:
             operation, bytes_max = self._here[scope["path"]]
             headers = read_headers(scope["headers"])
-            body = await read_all(receive, bytes_max)
-            asked = Asked(method="POST", path=scope["path"], body=body, **headers)
-            if len(body) > BODY_BYTES_MAX:
-                await self._check_caller(asked, "payments:write")
+            bare = Asked(method="POST", path=scope["path"], body=b"", **headers)
+            body = await read_all(
+                receive, bytes_max, lambda: self._check_caller(bare, "payments:write")
+            )
+            asked = structs.replace(bare, body=body)
             if body != scope.get(CLEAR_BODY):
                 self._guard.check_body(body)
         except Problem as problem:
@@ -127,29 +128,43 @@ def decoded(raw_path: bytes) -> str:
     return unquote(_ENCODED_SLASH.sub("%252F", raw_path.decode("ascii")))
 
 
-async def read_all(receive: Callable[[], Awaitable[Any]], bytes_max: int) -> bytes:
+async def read_all(
+    receive: Callable[[], Awaitable[Any]],
+    bytes_max: int,
+    check_caller: Callable[[], Awaitable[object]] | None = None,
+) -> bytes:
     """The whole body, in which no card number was looked for yet.
 
     Raises TooLarge beyond `bytes_max`, without reading on; and Unavailable when it has not come
     within BODY_SECONDS_MAX: a client that stalls must not hold a connection, or a stop, for ever.
 
-    To look at a body that is larger than a single request needs takes a while, in which nobody is
-    served. So whose key is no good is refused before; nothing else may be done with it.
+    A body that is larger than a single request needs takes memory, and to look at it takes a while
+    in which nobody is served. So `check_caller` is called before more than BODY_BYTES_MAX is kept:
+    whose key is no good is refused, by whatever it raises.
     """
     try:
         async with asyncio.timeout(BODY_SECONDS_MAX):
-            return await _read_all(receive, bytes_max)
+            return await _read_all(receive, bytes_max, check_caller)
     except TimeoutError:
         raise Unavailable("body_too_slow", seconds=f"{BODY_SECONDS_MAX:.0f}") from None
 
 
-async def _read_all(receive: Callable[[], Awaitable[Any]], bytes_max: int) -> bytes:
+async def _read_all(
+    receive: Callable[[], Awaitable[Any]],
+    bytes_max: int,
+    check_caller: Callable[[], Awaitable[object]] | None,
+) -> bytes:
     message = await receive()
     body: bytes = message.get("body", b"")
-    if not message.get("more_body") and len(body) <= bytes_max:
+    if not message.get("more_body") and len(body) <= min(bytes_max, BODY_BYTES_MAX):
         return body
     parts, size = [body], len(body)
-    while size <= bytes_max and message.get("more_body"):
+    while size <= bytes_max:
+        if size > BODY_BYTES_MAX and check_caller is not None:
+            await check_caller()
+            check_caller = None
+        if not message.get("more_body"):
+            break
         message = await receive()
         part = message.get("body", b"")
         parts.append(part)

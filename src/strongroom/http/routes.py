@@ -11,7 +11,6 @@ from litestar.handlers import HTTPRouteHandler
 from strongroom.errors import Invalid, Missing, Problem, described
 from strongroom.http.card_guard import GUARD, CardGuard
 from strongroom.http.exchange import (
-    BODY_BYTES_MAX,
     Asked,
     Reply,
     internal_error,
@@ -62,10 +61,13 @@ async def _call(operation: Operation, request: AnyRequest, rooms: Rooms, guard: 
     headers = read_headers(request.scope["headers"])
     body = b""
     if operation.body is not None:
-        body = await read_all(request.receive, operation.body_bytes_max)
+        bare, scope = Asked(method=method, path=path, body=b"", **headers), operation.scope
+        body = await read_all(
+            request.receive,
+            operation.body_bytes_max,
+            lambda: rooms.payments.check_caller(bare, scope),
+        )
     asked = Asked(method=method, path=path, body=body, **headers)
-    if len(body) > BODY_BYTES_MAX:
-        await rooms.payments.check_caller(asked, operation.scope)
     guard.check_body(body)
     query = _query(request)
     if operation.query is None and query:

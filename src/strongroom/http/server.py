@@ -26,6 +26,8 @@ KEEP_ALIVE_SECONDS: Final = 75
 BACKLOG: Final = 2048
 CONNECTIONS_MAX: Final = 10_000
 """Connections served at once; further ones get 503. The work behind them has its own bound."""
+PIPELINE_MAX: Final = 16
+"""Requests of one connection that wait for the one before them, each kept whole until its turn."""
 _CLOSE: Final = ("connection", "close")
 DRAIN_SECONDS_MAX: Final = 32
 """A little longer than `Prefer: wait` may ask for; a client that stalls is left behind then."""
@@ -65,7 +67,9 @@ class BoundedProtocol(HttpToolsProtocol):
         self._wait_for_head()
 
     def on_message_begin(self) -> None:
-        """The first byte of a request."""
+        """The first byte of a request. Raises where too many wait: the parser gives up then."""
+        if len(self.pipeline) >= PIPELINE_MAX:
+            raise ConnectionAbortedError
         self._in_head, self._head_bytes = True, 0
         self._is_unseen = False  # one before it in the same piece is looked at when it is served
         super().on_message_begin()
@@ -73,17 +77,39 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """The head is whole; the application reads the body at its own pace."""
         self._in_head = False
-        if self._patience is not None:
-            self._patience.cancel()
-            self._patience = None
+        self._has_come()
         full = max(len(self.connections), len(self.tasks)) > CONNECTIONS_MAX
         self.app = _refusing(self._application) if full else self._application
         super().on_headers_complete()
         self.headers = _TRAILERS
         self._is_unseen = self._look is not None
 
+    def on_message_complete(self) -> None:
+        """The body is whole. One that came after its answer is over with now."""
+        is_late = self.cycle.response_complete
+        super().on_message_complete()
+        if is_late:
+            self._has_come()
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+
+    def on_response_complete(self) -> None:
+        """An answer may be earlier than the end of its body, which has to come like a head then."""
+        is_early = not self.pipeline and self.cycle.more_body
+        super().on_response_complete()
+        if is_early and self._patience is None and not self.transport.is_closing():
+            self._wait_for_head()
+
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - the parser's words
-        """What is not HTTP is answered as everything else that cannot be read."""
+        """What is not HTTP is answered as everything else that cannot be read.
+
+        Where a request that was whole still waits for its answer, there is none: it would be taken
+        for that of the other.
+        """
+        if self._has_unanswered():
+            self.transport.close()
+            return
         reply = problem_reply(Invalid("request_malformed"))
         headers = [
             (b"content-type", reply.content_type.encode()),
@@ -109,6 +135,17 @@ class BoundedProtocol(HttpToolsProtocol):
             self._look(self.scope, None if self.cycle.more_body else self.cycle.body)
         if self._in_head and self._patience is None:
             self._wait_for_head()
+
+    def _has_unanswered(self) -> bool:
+        cycle: Any = self.cycle  # None before the first request
+        is_whole = cycle is not None and not cycle.response_complete and not cycle.more_body
+        return is_whole or bool(self.pipeline)
+
+    def _has_come(self) -> None:
+        """What a client had to send within some time is there."""
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
 
     def _wait_for_head(self) -> None:
         self._patience = asyncio.get_running_loop().call_later(HEAD_SECONDS_MAX, self._too_slow)

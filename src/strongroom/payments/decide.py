@@ -156,7 +156,7 @@ def _due_while_processing(payment: Payment, due: Due, now: datetime) -> Decision
         # The attempt that counts was not opened yet, and those before it can take no money.
         if not in_time:
             return end(payment, now, "canceled", "not_sent_in_time", None)
-        if payment.attempt_no > ATTEMPTS_MAX:
+        if payment.attempt_no > ATTEMPTS_MAX and due.staged:
             return end(payment, now, "failed", "gateway_unavailable", None)
         if due.resting:
             return _resting(payment, due, now)

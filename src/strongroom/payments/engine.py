@@ -169,7 +169,7 @@ class Engine:
         for payment in payments:
             job, attempt = jobs[payment.payment_id], newest.get(payment.payment_id)
             resting = attempt is None and self._is_resting(payment, probed)
-            due = Due(attempt, resting, job["tries"])
+            due = Due(attempt, resting, job["tries"], self._is_staged(payment))
             decision = decide(payment, due, now)
             effect, is_fresh = decision.effect, isinstance(decision.effect, Open)
             if isinstance(effect, Open):
@@ -228,12 +228,15 @@ class Engine:
             return False
         if payment.closing:
             return False
-        operations = OPENING if self._gateways[payment.gateway].staged else OPENING[1:]
+        operations = OPENING if self._is_staged(payment) else OPENING[1:]
         if not self._lines.are_closed(account_id, operations):
             if account_id in probed or self._lines.are_resting(account_id, operations):
                 return True
             probed.add(account_id)
         return False
+
+    def _is_staged(self, payment: Payment) -> bool:
+        return payment.gateway is None or self._gateways[payment.gateway].staged
 
     async def _paid_to(
         self, connection: Connection, payments: Sequence[Payment]

@@ -6,6 +6,8 @@ rules, beside those of `decide`:
 
 - that nothing was sent, or that it was refused without an object, is believed of the first send
   only, and only while nobody can have sent it again;
+- what certainly was not sent leaves no trace: it is tried until `not_after`, by attempts that come
+  less and less often;
 - it is sent again under its own key only from `outcome_unknown`, which is committed before;
 - that the gateway shows nothing proves nothing: after SAME_KEY_WINDOW a person has to look;
 - money that was taken may still fall through, and nobody tells: it is looked at until it settled.
@@ -39,6 +41,15 @@ from strongroom.payments.states import (
 
 SAME_KEY_WINDOW: Final = timedelta(hours=20)
 """Well within the 30 days that Braintree remembers a key, and as for every other gateway."""
+AGES_PART: Final = 8
+"""What is not shown is looked for again after this part of the time since it was opened, so that
+the window needs some sixty looks and not thousands,"""
+RARELY_SECONDS_MAX: Final = 3600
+"""and after this long at most."""
+QUICK_ATTEMPTS: Final = 20
+NOT_SENT_SECONDS: Final = 30
+"""By how much longer each attempt past the quick ones waits, where nothing was sent: a gateway, or
+a worker, that is busy for a day costs a payment some seventy attempts."""
 NOT_FOUND: Final = "not_found_at_gateway"
 SETTLEMENT_DECLINED: Final = "settlement_declined"
 VOIDED: Final = "voided_at_gateway"
@@ -147,7 +158,10 @@ def _not_sent(payment: Payment, why: str, answered: Answered, now: datetime) -> 
     changed = payment.changed(
         now, status="processing", status_reason=why, attempt_no=payment.attempt_no + 1
     )
-    return Decision(changed, later(answered, now), "attempt.abandoned", "not_sent")
+    more = max(0, changed.attempt_no - QUICK_ATTEMPTS) * NOT_SENT_SECONDS
+    rarely = now + timedelta(seconds=min(more, RARELY_SECONDS_MAX))
+    again = Schedule(max(later(answered, now).run_at, min(rarely, payment.not_after)))
+    return Decision(changed, again, "attempt.abandoned", "not_sent")
 
 
 def is_believed(payment: Payment, answered: Answered) -> bool:
@@ -178,15 +192,22 @@ def sale_unknown(payment: Payment, why: str, answered: Answered, now: datetime) 
     return _now_unknown(payment, now, later(answered, now))
 
 
+def _rarely(answered: Answered, now: datetime) -> Schedule:
+    """The longer it has not been shown, the less often it is looked for."""
+    part = (now - answered.attempt.opened_at) / AGES_PART
+    rarely = now + min(part, timedelta(seconds=RARELY_SECONDS_MAX))
+    return Schedule(max(later(answered, now).run_at, rarely))
+
+
 def _not_shown(payment: Payment, answered: Answered, now: datetime) -> Decision:
     """The gateway shows no such object. Under its own key it may be sent again for a while."""
     in_window = now - answered.attempt.opened_at < SAME_KEY_WINDOW
     if not in_window:
         return freeze(payment, now, NOT_FOUND)
     if payment.closing:
-        return Decision(payment, later(answered, now))
+        return Decision(payment, _rarely(answered, now))
     again = answered.asked == "look" and now < payment.not_after
-    effect: Effect = Send() if again else later(answered, now)
+    effect: Effect = Send() if again else _rarely(answered, now)
     if payment.status == "outcome_unknown":
         return Decision(payment, effect)
     return _now_unknown(payment, now, effect)

@@ -299,11 +299,13 @@ class Due(Struct, frozen=True):
     """The payment's time has come: what is to be done now? `attempt` is the newest one.
 
     `resting`: nothing new is sent to its gateway account for now; `tries` counts the claims.
+    `staged` is its gateway, as attempts there are.
     """
 
     attempt: Attempt | None
     resting: bool = False
     tries: int = 0
+    staged: bool = True
 
 
 class Answered(Struct, frozen=True):

@@ -117,6 +117,7 @@ def read_refusal(result: Any) -> Answer:
 def _is_part(status: str, amount_minor: int, attempt: Attempt) -> bool:
     """Whether it may be that only a part of what was held was captured."""
     captured = status in TAKEN or status in SETTLED or status in _FELL_THROUGH
+    captured = captured or status == "voided"  # by a refund on the same day
     return attempt.kind == "authorize" and captured and 0 < amount_minor < attempt.amount_minor
 
 
