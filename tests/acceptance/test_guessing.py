@@ -125,6 +125,29 @@ def _bytes_of(taken: Dump) -> list[bytes]:
     return [content[at : at + 16] for at in range(len(content) - 15)]
 
 
+async def test_no_request_is_confirmed_by_its_key_once_a_customer_was_erased(
+    running: Running, api: Api, owner: asyncpg.Connection
+) -> None:
+    """What was asked is compared by a digest, against which it could be tried out for ever."""
+    key, changing, body = fresh("key"), fresh("key"), somebody()
+    one = await api.post("/v1/customers", body, key=key)
+    change = {"email": f"{fresh('b')}@shop.example"}
+    await api.post(f"/v1/customers/{one.id}", change, key=changing)
+    await save(api, one.id)
+    mine = """SELECT fingerprint FROM customer_keys WHERE owner_id = $1 OR owner_id IN
+        (SELECT payment_method_id FROM payment_methods WHERE customer_id = $1)"""
+    named = from_text("cus", one.id)
+    before = {row["fingerprint"] for row in await owner.fetch(mine, named)}
+    assert len(before) == 3
+    again = await api.post("/v1/customers", body, key=key)
+    assert (again.replayed, again.id) == (True, one.id)
+    await erase(running, one.id)
+    after = {row["fingerprint"] for row in await owner.fetch(mine, named)}
+    assert (len(after), after & before) == (1, set())
+    refused = await api.post("/v1/customers", body, key=key)
+    assert (refused.status, refused.code) == (422, "idempotency_key_reused")
+
+
 async def test_erased_twice_leaves_one_event(
     running: Running, api: Api, owner: asyncpg.Connection
 ) -> None:

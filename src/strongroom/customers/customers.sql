@@ -20,6 +20,13 @@ WHERE legal_entity_id = $1 AND customer_id = $2 AND version = $3 - 1 RETURNING c
 UPDATE customers SET version = $3, email_index = NULL, digest_salt = $4, updated_at = $5
 WHERE legal_entity_id = $1 AND customer_id = $2 AND version = $3 - 1 RETURNING customer_id;
 
+-- erase_customer_keys: no request that made or changed the customer, or what he had saved, can be
+-- tried out against its digest
+UPDATE customer_keys k SET fingerprint = $3
+WHERE k.legal_entity_id = $1 AND (k.owner_id = $2 OR k.owner_id IN (
+  SELECT m.payment_method_id FROM payment_methods m
+  WHERE m.legal_entity_id = $1 AND m.customer_id = $2));
+
 -- kind_of_customer_event: what happened last
 SELECT kind FROM customer_events WHERE legal_entity_id = $1 AND owner_id = $2 AND version = $3;
 

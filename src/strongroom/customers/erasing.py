@@ -2,7 +2,8 @@
 
 The digest of the e-mail address, and the salt of the row's digests: the log keeps those digests,
 and with the salt somebody who has the legal entity's keys could try addresses out against them.
-The sealed value stays; nobody can open it.
+So could he against the digests of requests, by which a repeated one is known: they become one that
+no request has. The sealed value stays; nobody can open it.
 """
 
 import os
@@ -19,6 +20,7 @@ from strongroom.database import Connection, begin, rollback
 
 ERASED: Final = "customer.erased"
 SALT_BYTES: Final = 16
+FINGERPRINT_BYTES: Final = 33
 
 
 async def erase(
@@ -47,6 +49,7 @@ async def erase(
         salt, version = os.urandom(SALT_BYTES), before.version + 1
         after = replace(before, version=version, email_index=None, digest_salt=salt, updated_at=at)
         await connection.execute(SQL["erase_customer"], *of, version, salt, at)
+        await connection.execute(SQL["erase_customer_keys"], *of, os.urandom(FINGERPRINT_BYTES))
         payload = msgspec.json.encode(told, order="deterministic")
         await connection.execute(
             SQL["add_customer_event"], *of, version, ERASED, actor, at, after.row_digest(), payload
