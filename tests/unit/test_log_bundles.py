@@ -303,7 +303,8 @@ def test_a_witness_is_asked_for(kept: Kept, bundle: bytes) -> None:
     seen = make_bundle(
         kept.stories[0], kept.exported(), kept.placed(PAYMENT), kept.folder, KEY.verifier, note
     )
-    assert check_bundle(seen, KEY.verifier, [WITNESS.verifier]).story == story_of()
+    found = check_bundle(seen, KEY.verifier, [WITNESS.verifier])
+    assert (found.story, found.unchecked) == (story_of(), ())
     other = CosigningKey.new(WITNESS.name).verifier
     for content, witness in ((bundle, WITNESS.verifier), (seen, other)):
         with pytest.raises(LogRefused, match=r"not cosigned by witness.example/w1"):
@@ -312,6 +313,23 @@ def test_a_witness_is_asked_for(kept: Kept, bundle: bytes) -> None:
     file["entries"][0] = json.loads(bundle)["entries"][0]
     with pytest.raises(LogRefused, match="not cosigned"):
         check_bundle(written(file), KEY.verifier, [WITNESS.verifier])
+
+
+def test_a_name_that_nobody_has_looked_at_is_told(
+    bundle: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Anybody can write one there: a reader of the file must not take it for a witness's word."""
+    assert check_bundle(bundle, KEY.verifier).unchecked == ()
+    file = json.loads(bundle)
+    for one in (file["exported"], *file["entries"]):
+        one["proof"] += f"\u2014 witness.bank.example/saw-it {'A' * 44}\n"
+    named = written(file)
+    assert check_bundle(named, KEY.verifier).unchecked == ("witness.bank.example/saw-it",)
+    (tmp_path / "bundle").write_bytes(named)
+    (tmp_path / "key").write_text(KEY.verifier.text())
+    words = ["verify", "--bundle", str(tmp_path / "bundle"), "--key", str(tmp_path / "key")]
+    assert main(words) == 0
+    assert "cosigned, and not checked: witness.bank.example/saw-it" in capsys.readouterr().out
 
 
 def test_of_a_legal_entitys_own_events_there_is_no_bundle(kept: Kept, bundle: bytes) -> None:

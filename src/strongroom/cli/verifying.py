@@ -130,6 +130,8 @@ def _verify_bundle(file: Path, verifier: NoteVerifier, witnesses: list[Path]) ->
         money = _money(part.amount_minor, part.currency)
         print(f"  {part.id}  {_plain(part.status)}  {money}")
     _show(found.entries, found.checkpoint)
+    for name in found.unchecked:
+        print(f"cosigned, and not checked: {_plain(name)}; give the witness's key by --witness")
 
 
 def _show(entries: list[Entry], checkpoint: Checkpoint) -> None:

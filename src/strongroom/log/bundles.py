@@ -18,7 +18,7 @@ from strongroom.ids import MalformedId, from_text, to_text
 from strongroom.log.cosignatures import CosignatureVerifier, witnessed
 from strongroom.log.entries import Entry
 from strongroom.log.epochs import split_origin
-from strongroom.log.notes import Checkpoint, NoteRefused, NoteVerifier
+from strongroom.log.notes import Checkpoint, NoteRefused, NoteVerifier, signers
 from strongroom.log.proofs import ProvenEntry, check_entries, check_entry, proven_entry
 from strongroom.log.stories import Story, check_story
 from strongroom.log.tiles import TileFolder
@@ -60,6 +60,8 @@ class Bundle(Struct, frozen=True):
     entries: list[Entry]
     exported: Entry
     checkpoint: Checkpoint
+    unchecked: tuple[str, ...]
+    """Names of witnesses in which it is cosigned, that nobody has looked at."""
 
 
 def exported_of(story: Story) -> dict[str, Any]:
@@ -118,7 +120,9 @@ def check_bundle(
             _check_witness(one, witness)
     if any("\nextra " in one.proof for one in (file.exported, *file.entries)):
         raise LogRefused("A proof of the bundle has words that nothing vouches for.")
-    return Bundle(story, proven.entries, exported, checkpoint)
+    checked = {verifier.name, *(witness.name for witness in witnesses)}
+    names = {name for one in (file.exported, *file.entries) for name in signers(_note_of(one))}
+    return Bundle(story, proven.entries, exported, checkpoint, tuple(sorted(names - checked)))
 
 
 def _read(content: bytes) -> BundleFile:
@@ -138,10 +142,14 @@ def _is_log_of(origin: str, legal_entity_id: UUID) -> bool:
     return split_origin(origin)[0].endswith(f"/{to_text('ent', legal_entity_id)}")
 
 
+def _note_of(proven: ProvenEntry) -> bytes:
+    """The signed checkpoint of a proof that was checked."""
+    return proven.proof.encode().partition(b"\n\n")[2]
+
+
 def _check_witness(proven: ProvenEntry, witness: CosignatureVerifier) -> None:
     """The proof's checkpoint is signed by the log, so the witness's word is about that one."""
-    note = proven.proof.encode().partition(b"\n\n")[2]
     try:
-        witnessed(note, witness)
+        witnessed(_note_of(proven), witness)
     except NoteRefused:
         raise LogRefused(f"The bundle's checkpoint is not cosigned by {witness.name}.") from None

@@ -232,6 +232,11 @@ def open_note(note: bytes, *verifiers: Verifier) -> bytes:
     return signed
 
 
+def signers(note: bytes) -> frozenset[str]:
+    """The names in which a note is signed, rightly or not. Raises NoteRefused."""
+    return frozenset(_signature_parts(line)[0] for line in note_parts(note)[1])
+
+
 def note_parts(note: bytes) -> tuple[bytes, list[str]]:
     """The text of a note and its lines of signatures, none of them checked. Raises NoteRefused."""
     text, empty_line, signatures = _text_of_note(note).rpartition("\n\n")
