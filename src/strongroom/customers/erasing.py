@@ -2,8 +2,8 @@
 
 The digest of the e-mail address, and the salt of the row's digests: the log keeps those digests,
 and with the salt somebody who has the legal entity's keys could try addresses out against them.
-So could he against the digests of requests, by which a repeated one is known: they become one that
-no request has. The sealed value stays; nobody can open it.
+So could he against the digests of requests, by which a repeated one is known: none is left.
+The sealed value stays; nobody can open it.
 """
 
 import os
@@ -15,12 +15,11 @@ import msgspec
 from msgspec.structs import replace
 
 from strongroom.customers.persons import customer_of
-from strongroom.customers.register import SQL
+from strongroom.customers.register import ERASED_FINGERPRINT, SQL
 from strongroom.database import Connection, begin, rollback
 
 ERASED: Final = "customer.erased"
 SALT_BYTES: Final = 16
-FINGERPRINT_BYTES: Final = 33
 
 
 async def erase(
@@ -49,7 +48,7 @@ async def erase(
         salt, version = os.urandom(SALT_BYTES), before.version + 1
         after = replace(before, version=version, email_index=None, digest_salt=salt, updated_at=at)
         await connection.execute(SQL["erase_customer"], *of, version, salt, at)
-        await connection.execute(SQL["erase_customer_keys"], *of, os.urandom(FINGERPRINT_BYTES))
+        await connection.execute(SQL["erase_customer_keys"], *of, ERASED_FINGERPRINT)
         payload = msgspec.json.encode(told, order="deterministic")
         await connection.execute(
             SQL["add_customer_event"], *of, version, ERASED, actor, at, after.row_digest(), payload

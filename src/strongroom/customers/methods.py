@@ -25,7 +25,7 @@ from strongroom.customers.register import (
     NoSuchCustomer,
     Wish,
     claim,
-    fingerprint,
+    repeats,
 )
 from strongroom.customers.register import SQL as CUSTOMERS_SQL
 from strongroom.customers.rows import SQL, by_id, methods_in, read_methods, tell
@@ -309,7 +309,7 @@ class Methods:
             )
         if held is None:
             return None
-        if held["fingerprint"] != fingerprint(wish, keys):
+        if not repeats(wish, keys, held["fingerprint"]):
             raise KeyReused
         return await self.get(wish.legal_entity_id, held["owner_id"])
 

@@ -37,6 +37,8 @@ from strongroom.vault.keys import EntityKeys, Keyring
 from strongroom.vault.subjects import Subjects
 
 SQL: Final = statements("strongroom.customers", "customers.sql")
+ERASED_FINGERPRINT: Final = bytes(33)
+"""What stands for a fingerprint whose owner was erased."""
 HIGHEST: Final = UUID(int=(1 << 128) - 1)
 
 log = structlog.get_logger()
@@ -197,7 +199,7 @@ class Register:
             )
         if held is None:
             return None
-        if held["fingerprint"] != fingerprint(wish, keys):
+        if not repeats(wish, keys, held["fingerprint"]):
             raise KeyReused
         known = await self.get(wish.legal_entity_id, held["owner_id"])
         return msgspec.structs.replace(known, replayed=True)
@@ -306,6 +308,14 @@ async def _tell(
 
 def _index(keys: EntityKeys, person: Person) -> bytes | None:
     return None if person.email is None else blind_index(keys, EMAIL, person.email)
+
+
+def repeats(wish: Wish, keys: EntityKeys, held: bytes) -> bool:
+    """Whether the wish is that which holds its key, by what is kept of it; of one erased, any is.
+
+    It is answered by what is left then, which says nothing of anybody.
+    """
+    return held in (ERASED_FINGERPRINT, fingerprint(wish, keys))
 
 
 def fingerprint(wish: Wish, keys: EntityKeys) -> bytes:
