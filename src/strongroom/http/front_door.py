@@ -82,11 +82,14 @@ class FrontDoor:
         try:
             operation, bytes_max = self._here[scope["path"]]
             headers = read_headers(scope["headers"])
-            bare = Asked(method="POST", path=scope["path"], body=b"", **headers)
-            body = await read_all(
-                receive, bytes_max, lambda: self._check_caller(bare, "payments:write")
-            )
-            asked = structs.replace(bare, body=body)
+            method, path = "POST", scope["path"]
+
+            def check_caller() -> Awaitable[None]:
+                bare = Asked(method=method, path=path, **headers)
+                return self._check_caller(bare, "payments:write")
+
+            body = await read_all(receive, bytes_max, check_caller)
+            asked = Asked(method=method, path=path, body=body, **headers)
             if body != scope.get(CLEAR_BODY):
                 self._guard.check_body(body)
         except Problem as problem:
