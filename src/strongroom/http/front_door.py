@@ -85,7 +85,7 @@ class FrontDoor:
             method, path = "POST", scope["path"]
 
             def check_caller() -> Awaitable[None]:
-                bare = Asked(method=method, path=path, **headers)
+                bare = Asked(method=method, path=path, body=b"", **headers)
                 return self._check_caller(bare, "payments:write")
 
             body = await read_all(receive, bytes_max, check_caller)
