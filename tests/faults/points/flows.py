@@ -42,6 +42,8 @@ class Flow:
     """How a path of the provider's ends whose answers are held back, and for how many seconds."""
     frozen: frozenset[str] = frozenset()
     """Why a payment or a refund may wait for a person at the end, the provider having nothing."""
+    leaps: bool = False
+    """Whether clocks leap while a call is under way: then the provider may have what waits so."""
     endings_when_late: frozenset[str] = frozenset({"canceled", "failed"})
     """Where they may stand when a fault took so much time that nothing was sent."""
 
@@ -151,7 +153,15 @@ def _flows() -> tuple[Flow, ...]:
     found += [Flow("part", one, part, PAYING) for one in both]
     found += [Flow("cancel", one, cancel, PAYING, ends=OVER) for one in both]
     found += [
-        Flow("cancel-at-once", one, cancel_at_once, PAYING, ends=OVER | {"succeeded"})
+        Flow(
+            "cancel-at-once",
+            one,
+            cancel_at_once,
+            PAYING,
+            ends=OVER | {"succeeded"},
+            # What may have been sent, and is not wanted any more, is not sent again to find out.
+            frozen=frozenset({"not_found_at_gateway"} if one == "braintree" else ()),
+        )
         for one in both
     ]
     found += [Flow("refund", one, refund, PAYING | {"refunds"}) for one in both]

@@ -67,7 +67,7 @@ class Walk(StruckTrial):
     def __init__(
         self, ground: Ground, number: int, steps: list[Step], began: timedelta = timedelta()
     ) -> None:
-        flow = Flow("walk", "both", _walk, PARTS, hears=True, ends=ENDS, frozen=FROZEN)
+        flow = Flow("walk", "both", _walk, PARTS, hears=True, ends=ENDS, frozen=FROZEN, leaps=True)
         super().__init__(ground, flow, number, began)
         self.steps = steps
         self._wanted: list[Wanted] = []
