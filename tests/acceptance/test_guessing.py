@@ -149,6 +149,32 @@ async def test_no_request_is_confirmed_by_its_key_once_a_customer_was_erased(
         assert (again.replayed, again.id, again.json["email"]) == (True, one.id, None)
 
 
+async def test_a_key_of_somebody_erased_is_no_key_to_anybody_else(
+    running: Running, api: Api
+) -> None:
+    """What was asked under it is not known any more; for whom it was, still is."""
+    making, changing, saving = fresh("key"), fresh("key"), fresh("key")
+    one, other = await api.post("/v1/customers", somebody(), key=making), await made(api)
+    path = f"/v1/customers/{one.id}"
+    await api.post(path, {"name": "Ada"}, key=changing)
+    card = {"instrument": {"gateway": "stripe", "token": "pm_card_visa"}}
+    method = await api.post(f"{path}/payment_methods", card, key=saving)
+    assert method.status < 300, method
+    await erase(running, one.id)
+    theirs = f"/v1/customers/{other.id}"
+    for key, where, body in (
+        (changing, theirs, {"name": "Ada"}),
+        (making, theirs, {"name": "Ada"}),
+        (saving, "/v1/customers", somebody()),
+        (making, f"{theirs}/payment_methods", card),
+        (saving, f"{theirs}/payment_methods", card),
+    ):
+        refused = await api.post(where, body, key=key)
+        assert (refused.status, refused.code) == (422, "idempotency_key_reused"), where
+    again = await api.post(path, {"name": "Ada"}, key=changing)
+    assert (again.status, again.json["erased"]) == (200, True)
+
+
 async def test_erased_twice_leaves_one_event(
     running: Running, api: Api, owner: asyncpg.Connection
 ) -> None:

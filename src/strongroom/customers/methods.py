@@ -25,7 +25,7 @@ from strongroom.customers.register import (
     NoSuchCustomer,
     Wish,
     claim,
-    repeats,
+    holder,
 )
 from strongroom.customers.register import SQL as CUSTOMERS_SQL
 from strongroom.customers.rows import SQL, by_id, methods_in, read_methods, tell
@@ -93,7 +93,7 @@ class Methods:
         """
         entity = wish.legal_entity_id
         keys = await self._keyring.entity(entity)
-        before = await self._replayed(wish, keys)
+        before = await self._replayed(wish, keys, customer_id)
         if before is not None:
             return before, True
         await self._check_customer(entity, customer_id)
@@ -143,7 +143,7 @@ class Methods:
                 await tell(connection, saving, "payment_method.created", wish.actor, **more)
         if claimed:
             return saving, False
-        return await self._surely_replayed(wish, keys), True
+        return await self._surely_replayed(wish, keys, customer_id), True
 
     async def detach(self, wish: Wish, payment_method_id: UUID) -> tuple[Saving, bool]:
         """The method, on its way to be let go; one that is gone already is left as it is.
@@ -152,7 +152,7 @@ class Methods:
         """
         entity = wish.legal_entity_id
         keys = await self._keyring.entity(entity)
-        before = await self._replayed(wish, keys)
+        before = await self._replayed(wish, keys, payment_method_id)
         if before is not None:
             return before, True
         async with writing(self._pool, [entity]) as connection:
@@ -174,7 +174,7 @@ class Methods:
                 await tell(connection, saving, kind, wish.actor, idempotency_key=name)
         if claimed:
             return saving, False
-        return await self._surely_replayed(wish, keys), True
+        return await self._surely_replayed(wish, keys, payment_method_id), True
 
     async def agree(
         self, wish: Wish, payment_method_id: UUID, agreed: Agreed
@@ -185,7 +185,7 @@ class Methods:
         """
         entity = wish.legal_entity_id
         keys = await self._keyring.entity(entity)
-        before = await self._replayed(wish, keys)
+        before = await self._replayed(wish, keys, payment_method_id)
         if before is not None:
             return before, True
         saving = await self.get(entity, payment_method_id)
@@ -206,7 +206,7 @@ class Methods:
                 await tell(connection, saving, kind, wish.actor, idempotency_key=name, consent=told)
         if claimed:
             return saving, False
-        return await self._surely_replayed(wish, keys), True
+        return await self._surely_replayed(wish, keys, payment_method_id), True
 
     async def _consent(self, saving: Saving, agreed: Agreed | None, wish: Wish) -> Consent | None:
         if agreed is None:
@@ -302,19 +302,21 @@ class Methods:
             raise NoSuchCustomer
         await self._subjects.of(legal_entity_id, customer_id)
 
-    async def _replayed(self, wish: Wish, keys: EntityKeys) -> Saving | None:
-        async with reading(self._pool, [wish.legal_entity_id]) as connection:
-            held = await connection.fetchrow(
-                CUSTOMERS_SQL["customer_key"], wish.legal_entity_id, wish.idempotency_key
-            )
+    async def _replayed(self, wish: Wish, keys: EntityKeys, of: UUID) -> Saving | None:
+        """What the wish's key made before; `of`: the customer, or the method that it changes."""
+        held = await holder(self._pool, wish, keys)
         if held is None:
             return None
-        if not repeats(wish, keys, held["fingerprint"]):
+        try:
+            saving = await self.get(wish.legal_entity_id, held.owner_id)
+        except NoSuchMethod:
+            raise KeyReused from None
+        if not held.is_surely_it and of not in (saving.customer_id, saving.payment_method_id):
             raise KeyReused
-        return await self.get(wish.legal_entity_id, held["owner_id"])
+        return saving
 
-    async def _surely_replayed(self, wish: Wish, keys: EntityKeys) -> Saving:
-        saving = await self._replayed(wish, keys)
+    async def _surely_replayed(self, wish: Wish, keys: EntityKeys, of: UUID) -> Saving:
+        saving = await self._replayed(wish, keys, of)
         if saving is None:
             raise asyncpg.SerializationError("a key that was held is free")
         return saving

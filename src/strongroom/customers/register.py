@@ -7,7 +7,7 @@ in between leaves a key that seals nothing.
 import os
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
 import asyncpg
@@ -133,7 +133,7 @@ class Register:
         """
         entity = wish.legal_entity_id
         keys = await self.keyring.entity(entity)
-        before = await self._replayed(wish, keys)
+        before = await self._replayed(wish, keys, customer_id)
         if before is not None:
             return before
         await self._row(entity, customer_id)
@@ -147,7 +147,7 @@ class Register:
             claimed = await claim(connection, wish, keys, customer_id)
             if claimed:
                 return await _write(connection, wish, customer_of(row), (key, keys), changes)
-        return await self._surely_replayed(wish, keys)
+        return await self._surely_replayed(wish, keys, customer_id)
 
     async def get(self, legal_entity_id: UUID, customer_id: UUID) -> Known:
         """The customer. Raises NoSuchCustomer."""
@@ -191,22 +191,25 @@ class Register:
         found = await self.subjects.of_all(legal_entity_id, ids)
         return [_opened(one, found.keys, found.refused) for one in customers]
 
-    async def _replayed(self, wish: Wish, keys: EntityKeys) -> Known | None:
-        """What the wish's key made before, as it now stands. Raises KeyReused."""
-        async with reading(self._pool, [wish.legal_entity_id]) as connection:
-            held = await connection.fetchrow(
-                SQL["customer_key"], wish.legal_entity_id, wish.idempotency_key
-            )
+    async def _replayed(self, wish: Wish, keys: EntityKeys, of: UUID | None = None) -> Known | None:
+        """What the wish's key made before, as it now stands; `of`: whom it changes.
+
+        Raises KeyReused.
+        """
+        held = await holder(self._pool, wish, keys)
         if held is None:
             return None
-        if not repeats(wish, keys, held["fingerprint"]):
+        try:
+            known = await self.get(wish.legal_entity_id, held.owner_id)
+        except NoSuchCustomer:
+            raise KeyReused from None
+        if not held.is_surely_it and of not in (None, held.owner_id):
             raise KeyReused
-        known = await self.get(wish.legal_entity_id, held["owner_id"])
         return msgspec.structs.replace(known, replayed=True)
 
-    async def _surely_replayed(self, wish: Wish, keys: EntityKeys) -> Known:
+    async def _surely_replayed(self, wish: Wish, keys: EntityKeys, of: UUID | None = None) -> Known:
         """After the key was found taken, which waits for who takes it."""
-        known = await self._replayed(wish, keys)
+        known = await self._replayed(wish, keys, of)
         if known is None:
             raise asyncpg.SerializationError("a key that was held is free")
         return known
@@ -310,12 +313,28 @@ def _index(keys: EntityKeys, person: Person) -> bytes | None:
     return None if person.email is None else blind_index(keys, EMAIL, person.email)
 
 
-def repeats(wish: Wish, keys: EntityKeys, held: bytes) -> bool:
-    """Whether the wish is that which holds its key, by what is kept of it; of one erased, any is.
+class Held(NamedTuple):
+    """What a key that was used made or changed, and whether by this very wish.
 
-    It is answered by what is left then, which says nothing of anybody.
+    Of what was erased nobody can say that any more: a wish about it is answered by what is left.
     """
-    return held in (ERASED_FINGERPRINT, fingerprint(wish, keys))
+
+    owner_id: UUID
+    is_surely_it: bool
+
+
+async def holder(pool: asyncpg.Pool, wish: Wish, keys: EntityKeys) -> Held | None:
+    """Whose the wish's key is; None where it is free. Raises KeyReused for another wish's."""
+    async with reading(pool, [wish.legal_entity_id]) as connection:
+        held = await connection.fetchrow(
+            SQL["customer_key"], wish.legal_entity_id, wish.idempotency_key
+        )
+    if held is None:
+        return None
+    is_erased = held["fingerprint"] == ERASED_FINGERPRINT
+    if not is_erased and held["fingerprint"] != fingerprint(wish, keys):
+        raise KeyReused
+    return Held(held["owner_id"], not is_erased)
 
 
 def fingerprint(wish: Wish, keys: EntityKeys) -> bytes:
