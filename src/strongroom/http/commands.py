@@ -53,6 +53,7 @@ from strongroom.payments.states import (
     Payment,
 )
 from strongroom.payments.texts import TextStore, texts_of
+from strongroom.payments.ways import without_tokens
 from strongroom.vault.errors import SubjectDestroyed
 
 _confirm_decoder: Final = msgspec.json.Decoder(bodies.ConfirmPayment)
@@ -175,9 +176,8 @@ class CommandOperations:
         if first.token is None:
             raise InvariantBroken("an instrument without a token")
         known = {way.gateway_account_id for way in others}
-        # The tokens of before are of the instrument that this one takes the place of.
-        kept = [way for way in payment.ways if way.gateway_account_id not in known]
-        others += [replace(way, token=None) for way in kept]
+        kept = (way for way in payment.ways if way.gateway_account_id not in known)
+        others += without_tokens(kept)
         return InstrumentBrought(
             first.gateway, first.gateway_account_id, first.token, return_url, tuple(others), found
         )

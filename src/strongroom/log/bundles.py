@@ -115,13 +115,14 @@ def check_bundle(
     if said != Exported(file.id, story.version, story.digest()):
         raise LogRefused("The story is not the one that was exported: it was changed.")
     check_story(story, proven.entries)
+    parts = (file.exported, *file.entries)
     for witness in witnesses:
-        for one in (file.exported, *file.entries):
+        for one in parts:
             _check_witness(one, witness)
-    if any("\nextra " in one.proof for one in (file.exported, *file.entries)):
+    if any("\nextra " in one.proof for one in parts):
         raise LogRefused("A proof of the bundle has words that nothing vouches for.")
     checked = {verifier.name, *(witness.name for witness in witnesses)}
-    names = {name for one in (file.exported, *file.entries) for name in signers(_note_of(one))}
+    names = {name for one in parts for name in signers(_note_of(one))}
     return Bundle(story, proven.entries, exported, checkpoint, tuple(sorted(names - checked)))
 
 

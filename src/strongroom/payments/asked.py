@@ -3,7 +3,6 @@
 Each raises NotPossible when the payment's state does not allow it, with a code that says why.
 """
 
-from collections.abc import Iterable
 from datetime import datetime
 
 from msgspec.structs import replace
@@ -18,7 +17,7 @@ from strongroom.payments.states import (
     Payment,
     Schedule,
 )
-from strongroom.payments.ways import Way
+from strongroom.payments.ways import Way, without_tokens
 
 
 def instrument_brought(payment: Payment, brought: InstrumentBrought, now: datetime) -> Decision:
@@ -40,7 +39,7 @@ def instrument_brought(payment: Payment, brought: InstrumentBrought, now: dateti
         status_reason=None,
         ways=tuple(
             way
-            for way in brought.ways or _without_tokens(payment.ways)
+            for way in brought.ways or without_tokens(payment.ways)
             if way.gateway_account_id != brought.gateway_account_id
         ),
         gateway=brought.gateway,
@@ -49,11 +48,6 @@ def instrument_brought(payment: Payment, brought: InstrumentBrought, now: dateti
         return_url=brought.return_url or payment.return_url,
     )
     return Decision(changed, Schedule(now), "payment.instrument_brought")
-
-
-def _without_tokens(ways: Iterable[Way]) -> Iterable[Way]:
-    """What was brought before is of another instrument, and is not used beside this one."""
-    return (replace(way, token=None) for way in ways)
 
 
 def _replaced(payment: Payment, brought: InstrumentBrought, now: datetime) -> Decision:

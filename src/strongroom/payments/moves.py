@@ -4,8 +4,6 @@ from datetime import datetime, timedelta
 from typing import Final, Literal
 from zlib import crc32
 
-from msgspec.structs import replace
-
 from strongroom.payments.declines import retry_of
 from strongroom.payments.states import (
     Answered,
@@ -19,7 +17,7 @@ from strongroom.payments.states import (
     Schedule,
     Withheld,
 )
-from strongroom.payments.ways import Refusal, Way, charge_token
+from strongroom.payments.ways import Refusal, Way, charge_token, without_tokens
 
 RETRY_SECONDS: Final = (1, 2, 4, 8, 15, 30)
 """Waits between looks and sends; the last one repeats."""
@@ -165,7 +163,7 @@ def wants_customer(payment: Payment) -> bool:
 
 def _back_at(payment: Payment) -> tuple[Way, ...]:
     """Its ways, the account first that knows what the customer has saved; all without a token."""
-    ways = [replace(way, token=None) for way in payment.ways]
+    ways = without_tokens(payment.ways)
     if payment.gateway is None or payment.gateway_account_id is None:
         return tuple(ways)
     own = Way(gateway=payment.gateway, gateway_account_id=payment.gateway_account_id)

@@ -41,13 +41,13 @@ from strongroom.payments.states import (
 
 SAME_KEY_WINDOW: Final = timedelta(hours=20)
 """Well within the 30 days that Braintree remembers a key, and as for every other gateway."""
+RARELY_MAX: Final = timedelta(hours=1)
+"""What has long been tried in vain waits this long at most."""
 AGES_PART: Final = 8
 """What is not shown is looked for again after this part of the time since it was opened, so that
-the window needs some sixty looks and not thousands,"""
-RARELY_SECONDS_MAX: Final = 3600
-"""and after this long at most."""
+the window needs some sixty looks and not thousands."""
 QUICK_ATTEMPTS: Final = 20
-NOT_SENT_SECONDS: Final = 30
+NOT_SENT_WAIT: Final = timedelta(seconds=30)
 """By how much longer each attempt past the quick ones waits, where nothing was sent: a gateway, or
 a worker, that is busy for a day costs a payment some seventy attempts."""
 NOT_FOUND: Final = "not_found_at_gateway"
@@ -158,9 +158,8 @@ def _not_sent(payment: Payment, why: str, answered: Answered, now: datetime) -> 
     changed = payment.changed(
         now, status="processing", status_reason=why, attempt_no=payment.attempt_no + 1
     )
-    more = max(0, changed.attempt_no - QUICK_ATTEMPTS) * NOT_SENT_SECONDS
-    rarely = now + timedelta(seconds=min(more, RARELY_SECONDS_MAX))
-    again = Schedule(max(later(answered, now).run_at, min(rarely, payment.not_after)))
+    wait = max(0, changed.attempt_no - QUICK_ATTEMPTS) * NOT_SENT_WAIT
+    again = _rarely(answered, now, min(wait, payment.not_after - now))
     return Decision(changed, again, "attempt.abandoned", "not_sent")
 
 
@@ -192,11 +191,9 @@ def sale_unknown(payment: Payment, why: str, answered: Answered, now: datetime) 
     return _now_unknown(payment, now, later(answered, now))
 
 
-def _rarely(answered: Answered, now: datetime) -> Schedule:
-    """The longer it has not been shown, the less often it is looked for."""
-    part = (now - answered.attempt.opened_at) / AGES_PART
-    rarely = now + min(part, timedelta(seconds=RARELY_SECONDS_MAX))
-    return Schedule(max(later(answered, now).run_at, rarely))
+def _rarely(answered: Answered, now: datetime, wait: timedelta) -> Schedule:
+    """After that wait, within RARELY_MAX, and no sooner than anything is tried again."""
+    return Schedule(max(later(answered, now).run_at, now + min(wait, RARELY_MAX)))
 
 
 def _not_shown(payment: Payment, answered: Answered, now: datetime) -> Decision:
@@ -204,10 +201,11 @@ def _not_shown(payment: Payment, answered: Answered, now: datetime) -> Decision:
     in_window = now - answered.attempt.opened_at < SAME_KEY_WINDOW
     if not in_window:
         return freeze(payment, now, NOT_FOUND)
+    rarely = _rarely(answered, now, (now - answered.attempt.opened_at) / AGES_PART)
     if payment.closing:
-        return Decision(payment, _rarely(answered, now))
+        return Decision(payment, rarely)
     again = answered.asked == "look" and now < payment.not_after
-    effect: Effect = Send() if again else _rarely(answered, now)
+    effect: Effect = Send() if again else rarely
     if payment.status == "outcome_unknown":
         return Decision(payment, effect)
     return _now_unknown(payment, now, effect)

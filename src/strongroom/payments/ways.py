@@ -1,9 +1,11 @@
 """Where a payment may go, and why it was turned away where it was. Plain frozen values."""
 
+from collections.abc import Iterable
 from typing import Final, Literal
 from uuid import UUID
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 DeclineClass = Literal[
     "insufficient_funds",
@@ -45,6 +47,11 @@ class Way(Struct, frozen=True, kw_only=True):
     gateway: str
     gateway_account_id: UUID
     token: str | None = None
+
+
+def without_tokens(ways: Iterable[Way]) -> list[Way]:
+    """The accounts alone: tokens of another instrument than that which pays now are not used."""
+    return [replace(way, token=None) for way in ways]
 
 
 AWAY: Final = "off_session"

@@ -23,7 +23,8 @@ TAKEN: Final = frozenset({"submitted_for_settlement", "settlement_pending", "set
 SETTLED: Final = frozenset({"settled", "settlement_confirmed"})
 VOIDABLE: Final = frozenset({"authorized", "submitted_for_settlement", "settlement_pending"})
 REFUNDABLE: Final = frozenset({"settling", "settled", "settlement_confirmed"})
-_FELL_THROUGH: Final = frozenset({"settlement_declined", "settlement_failed"})
+_CAPTURED: Final = TAKEN | SETTLED | {"settlement_declined", "settlement_failed", "voided"}
+"""What may become of a capture; a void is that of a refund on the same day."""
 _NONCE_CODES: Final = frozenset({"91564", "91565", "91566", "91567", "91569", "81715", "91518"})
 """The instrument is no longer, or never was, one that can be charged."""
 _NOT_AUTHENTICATED: Final = ("authenticate_failed", "authenticate_rejected", "challenge_required")
@@ -116,9 +117,11 @@ def read_refusal(result: Any) -> Answer:
 
 def _is_part(status: str, amount_minor: int, attempt: Attempt) -> bool:
     """Whether it may be that only a part of what was held was captured."""
-    captured = status in TAKEN or status in SETTLED or status in _FELL_THROUGH
-    captured = captured or status == "voided"  # by a refund on the same day
-    return attempt.kind == "authorize" and captured and 0 < amount_minor < attempt.amount_minor
+    return (
+        attempt.kind == "authorize"
+        and status in _CAPTURED
+        and 0 < amount_minor < attempt.amount_minor
+    )
 
 
 def _lacks_authentication(found: Any, attempt: Attempt) -> bool:
