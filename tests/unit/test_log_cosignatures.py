@@ -158,7 +158,7 @@ def test_a_key_is_read_as_it_was_written_and_never_shown() -> None:
     text = WITNESS.text()
     assert CosigningKey.read(text).verifier == WITNESS.verifier
     assert CosignatureVerifier.read(WITNESS.verifier.text()) == WITNESS.verifier
-    seed = text.reveal_text().rpartition("+")[2]
+    seed = text.reveal_text().split("+", 4)[4]  # in base64, which has this sign, too
     assert seed not in f"{WITNESS!r} {WITNESS} {text!r}"
     with pytest.raises(TypeError):
         pickle.dumps(WITNESS)
