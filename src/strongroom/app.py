@@ -85,6 +85,7 @@ from strongroom.webhooks.followers import Followers
 from strongroom.work.bell import Bell
 from strongroom.work.calls import Calls
 from strongroom.work.lasting import lasting, let_go
+from strongroom.work.timekeeper import Timekeeper
 
 API_CONNECTIONS: Final = 10
 """For reads and confirms; the accept writers have theirs beside them."""
@@ -166,7 +167,8 @@ class Api:
         self._waiting = Waiting(partial(read_payments, pool), lambda payment: payment.payment_id)
         self._refund_waiting = Waiting(partial(read_refunds, pool), lambda refund: refund.refund_id)
         instruments = instruments_over(pool, clock, rules)
-        self.health, methods = Health(pool), Methods(pool, register.keyring, register.subjects)
+        self.health = Health(pool, clock)
+        methods = Methods(pool, register.keyring, register.subjects)
         creation = _creation_over(pool, clock, instruments, acceptor, texts, register, window)
         self.operations = PaymentOperations(
             pool=pool, keys=keys, creation=creation, texts=texts, waiting=self._waiting
@@ -340,7 +342,7 @@ async def run_worker(
     bell = Bell(home.secret("database_worker_url"), clock, job_buckets(buckets))
     desk = SettlementDesk(pool, settlements, calls, vault.keyring, buckets, bell=bell)
     wallets, taxes = wallets_of(settings, secrets), taxes_of(settings, secrets)
-    rests = Rests(pool, clock)
+    rests, timekeeper = Rests(pool, clock), await Timekeeper.agreeing(pool, clock)
     workers = [
         *workers_of(pool, clock, gateways, settings, buckets, telemetry, rests, bell),
         tax_worker(pool, clock, taxes, vault.keyring, settings, buckets, telemetry, bell),
@@ -358,7 +360,7 @@ async def run_worker(
     followers.start()
     keepers = Retention(pool, clock, buckets), Keeper(pool, clock, buckets, bell)
     tellers = Sequencer(sequencer_url, clock), deliverer_of(pool, clock, secrets, settings, buckets)
-    others = (*keepers, desk, saver, *errands, rests, *tellers, bell)
+    others = (*keepers, desk, saver, *errands, rests, *tellers, bell, timekeeper)
     beside = [lasting(other.run()) for other in others]
     log.info("worker_ready", mode=settings.mode)
     await stopping.wait()

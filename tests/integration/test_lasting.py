@@ -32,7 +32,8 @@ PARTS = {
     "worker": {"Batcher._write", "Bell.run", "Deadlines._sweep_forever",
                "Deliverer._forget_now_and_then", "Deliverer.run", "Errands.run", "Fetcher.run",
                "FollowUp.run", "Keeper.run", "Rests.run", "Retention.run", "Saver.run",
-               "Sequencer.run", "SettlementDesk.run", "Sweeper.run", "Worker.run"},
+               "Sequencer.run", "SettlementDesk.run", "Sweeper.run", "Timekeeper.run",
+               "Worker.run"},
 }  # fmt: skip
 """Everything that lives as long as a process of that kind."""
 

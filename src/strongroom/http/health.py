@@ -5,9 +5,11 @@ from typing import Final
 
 import asyncpg
 
+from strongroom.clock import Clock
 from strongroom.database import UNREACHABLE
 from strongroom.errors import Unavailable
 from strongroom.http.exchange import Reply, json_reply, problem_reply
+from strongroom.work.timekeeper import DIFFERENCE_MAX, ahead
 
 READY_SECONDS_MAX: Final = 2.0
 _RETURNED: Final = b"""<!doctype html>
@@ -20,8 +22,8 @@ _RETURNED: Final = b"""<!doctype html>
 class Health:
     """Answers probes; `draining` is set while the process finishes what it took in."""
 
-    def __init__(self, pool: asyncpg.Pool) -> None:
-        self._pool = pool
+    def __init__(self, pool: asyncpg.Pool, clock: Clock) -> None:
+        self._pool, self._clock = pool, clock
         self.draining = False
 
     def alive(self) -> Reply:
@@ -29,12 +31,14 @@ class Health:
         return json_reply(200, {"status": "alive"})
 
     async def ready(self) -> Reply:
-        """200 when the database answers, else 503."""
+        """200 when the database answers, and its clock and ours agree, else 503."""
         try:
             async with asyncio.timeout(READY_SECONDS_MAX), self._pool.acquire() as connection:
-                await connection.fetchval("SELECT 1")
+                differs = abs(await ahead(connection, self._clock)) > DIFFERENCE_MAX
         except (asyncpg.PostgresError, *UNREACHABLE):
             return self._not_ready("The database does not answer.")
+        if differs:
+            return self._not_ready("The clock of this machine and the database's do not agree.")
         if self.draining:
             return self._not_ready("The process is about to stop.")
         return json_reply(200, {"status": "ready"})
