@@ -1,6 +1,7 @@
 """Refunds on a real database: what is opened, settled and planned, by whom, and what it leaves."""
 
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import msgspec
@@ -9,12 +10,13 @@ from msgspec.structs import replace
 
 from strongroom.clock import ShiftedClock, microseconds_since_epoch
 from strongroom.ids import BUCKETS, new_id
+from strongroom.payments.claims import ClaimedRefund, RefundSettlement
 from strongroom.payments.commands import Commander, Done, Order, RefundWish
 from strongroom.payments.engine import Engine
 from strongroom.payments.idempotency import fingerprint
 from strongroom.payments.journal import _STATE_FIELDS
 from strongroom.payments.reads import list_refunds, read_history, read_payments
-from strongroom.payments.refund_engine import ClaimedRefund, RefundDesk, _Settlement
+from strongroom.payments.refund_engine import DISPUTED, RefundDesk
 from strongroom.payments.refunds import (
     NOT_FOUND,
     SAME_KEY_WINDOW,
@@ -99,7 +101,7 @@ class Till(NamedTuple):
         return list(
             await self.desk._settle(
                 [
-                    _Settlement(
+                    RefundSettlement(
                         refund=claimed.refund,
                         lease=claimed.lease,
                         answered=RefundAnswered(
@@ -110,6 +112,15 @@ class Till(NamedTuple):
                 ]
             )
         )
+
+    async def disputed(self, minor: int) -> None:
+        """A bank has taken so much of the payment meanwhile."""
+        payment, _ = await self.stored()
+        claimed = replace(payment, disputed_minor=minor).withholding()
+        await self.pool.execute(
+            "UPDATE payments SET disputed_minor = $1, withheld_minor = $2", minor,
+            claimed.withheld_minor,
+        )  # fmt: skip
 
     async def reviews(self) -> set[tuple[str, str]]:
         """What is counted as under review, by lane."""
@@ -308,3 +319,39 @@ async def test_who_has_the_lease_opens_it_anew_when_nothing_was_sent(till):
     [again] = await till.desk.claim(10)
     assert (again.effect, again.first) == (Send(), True)
     assert again.refund.opened_at > first.refund.opened_at
+
+
+@pytest.mark.parametrize("disputed", [AMOUNT, AMOUNT - PART + 1, AMOUNT - PART])
+async def test_what_a_bank_has_taken_meanwhile_is_not_sent(till, disputed):
+    """The refund was accepted before the dispute; both together would give back too much."""
+    await till.refund()
+    await till.disputed(disputed)
+    [claimed] = await till.desk.claim(10)
+    assert (claimed.effect, claimed.first) == (Send(), True)
+    assert claimed.is_claimed_by_bank is (disputed > AMOUNT - PART)
+    if not claimed.is_claimed_by_bank:
+        return
+    nobody: Any = SimpleNamespace(refund=None)  # who is not asked
+    answered = await till.desk._call(claimed.effect, nobody, nobody, claimed)
+    assert answered.call.outcome == DISPUTED
+    await till.answer((claimed, answered.answer))
+    payment, refunds = await till.stored()
+    assert [(one.status, one.status_reason) for one in refunds.values()] == [("failed", DISPUTED)]
+    assert (payment.refunding_minor, payment.refunded_minor) == (0, 0)
+    assert payment.withheld_minor == disputed
+    assert payment.refundable_minor == AMOUNT - disputed
+
+
+async def test_what_is_not_found_is_not_sent_again_once_a_bank_has_taken_it(till):
+    await till.refund()
+    await till.desk.claim(10)
+    till.clock.advance(LEASE)
+    await till.disputed(AMOUNT)
+    [look] = await till.desk.claim(10)
+    assert look.effect == Look()
+    [made] = await till.answer((look, Absent()), asked="look")
+    assert isinstance(made.effect, Schedule)
+    till.clock.advance(SAME_KEY_WINDOW)
+    [look] = await till.desk.claim(10)
+    [made] = await till.answer((look, Absent()), asked="look")
+    assert made.refund.review == NOT_FOUND

@@ -180,7 +180,7 @@ async def test_trailers_are_no_headers(together: bool) -> None:
 async def test_trailers_without_an_end_are_not_kept() -> None:
     async with serving(Reading()) as port, asyncio.timeout(SECONDS_MAX):
         reader, writer = await asyncio.open_connection(LOOPBACK, port)
-        writer.write(CHUNKED + b"0\r\n" + b"a: b\r\n" * 20_000 + b"\r\n")
+        writer.write(CHUNKED + b"0\r\n" + b"a: b\r\n" * 5_000 + b"\r\n")
         assert (await reader.read()).startswith(b"HTTP/1.1 200 ")
         writer.close()
     assert list(server._TRAILERS) == []

@@ -22,6 +22,10 @@ from strongroom.telemetry.request_ids import HEADER, new_request_id
 HEAD_BYTES_MAX: Final = 64 * 1024
 HEAD_SECONDS_MAX: Final = 10.0
 """From the first byte of a request, or from the connection, to the end of its headers."""
+BARREN_BYTES_MAX: Final = 64 * 1024
+"""Of one request after its head, beside its body: trailers, and what stands between chunks."""
+UNREAD_SECONDS_MAX: Final = 30.0
+"""How long an answer may wait for a client that does not read, and a closed connection for it."""
 KEEP_ALIVE_SECONDS: Final = 75
 BACKLOG: Final = 2048
 CONNECTIONS_MAX: Final = 10_000
@@ -47,13 +51,18 @@ _TRAILERS: Final = _Trailers()
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """HTTP/1.1 of one connection, closed when the head of a request is too large or too slow."""
+    """HTTP/1.1 of one connection, closed when the head of a request is too large or too slow, and
+    when its answer is not read."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._in_head = False
         self._head_bytes = 0
+        self._barren_bytes = 0
+        self._is_barren = False
+        """Whether the piece that came last brought neither head nor body so far."""
         self._patience: asyncio.TimerHandle | None = None
+        self._unread: asyncio.TimerHandle | None = None
         self._application = self.app
         self._look: Callable[[Any, bytearray | None], object] | None = None
         self._is_unseen = False
@@ -70,7 +79,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """The first byte of a request. Raises where too many wait: the parser gives up then."""
         if len(self.pipeline) >= PIPELINE_MAX:
             raise ConnectionAbortedError
-        self._in_head, self._head_bytes = True, 0
+        self._in_head, self._head_bytes, self._is_barren = True, 0, False
         self._is_unseen = False  # one before it in the same piece is looked at when it is served
         super().on_message_begin()
 
@@ -83,6 +92,11 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         self.headers = _TRAILERS
         self._is_unseen = self._look is not None
+
+    def on_body(self, body: bytes) -> None:
+        """Some of the body."""
+        self._is_barren = False
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """The body is whole. One that came after its answer is over with now."""
@@ -98,6 +112,8 @@ class BoundedProtocol(HttpToolsProtocol):
         """An answer may be earlier than the end of its body, which has to come like a head then."""
         is_early = not self.pipeline and self.cycle.more_body
         super().on_response_complete()
+        if self.transport.is_closing():
+            self._wait_for_reader()
         if is_early and self._patience is None and not self.transport.is_closing():
             self._wait_for_head()
 
@@ -108,7 +124,7 @@ class BoundedProtocol(HttpToolsProtocol):
         for that of the other.
         """
         if self._has_unanswered():
-            self.transport.close()
+            self._close()
             return
         reply = problem_reply(Invalid("request_malformed"))
         headers = [
@@ -120,16 +136,41 @@ class BoundedProtocol(HttpToolsProtocol):
         ]
         lines = b"".join(b"%b: %b\r\n" % header for header in headers)
         self.transport.write(b"HTTP/1.1 400 Bad Request\r\n" + lines + b"\r\n" + reply.body)
-        self.transport.close()
+        self._close()
+
+    def pause_writing(self) -> None:
+        """Too much waits for a client that does not read; it may not do so for ever."""
+        super().pause_writing()
+        self._wait_for_reader()
+
+    def resume_writing(self) -> None:
+        """It reads."""
+        super().resume_writing()
+        self._has_read()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nobody waits any more."""
+        self._has_read()
+        super().connection_lost(exc)
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Nothing was asked for a while."""
+        if not self.transport.is_closing():
+            self._close()
 
     def data_received(self, data: bytes) -> None:
         """Feeds the parser, unless the head has grown too large."""
         if self._in_head:
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_BYTES_MAX:
-                self.transport.close()
+                self._close()
                 return
+        self._is_barren = not self._in_head
         super().data_received(data)
+        self._barren_bytes = self._barren_bytes + len(data) if self._is_barren else 0
+        if self._barren_bytes > BARREN_BYTES_MAX:
+            self._close()
+            return
         if self._is_unseen and self._look is not None:
             self._is_unseen = False
             self._look(self.scope, None if self.cycle.more_body else self.cycle.body)
@@ -152,7 +193,22 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _too_slow(self) -> None:
         self._patience = None
+        self._close()
+
+    def _close(self) -> None:
         self.transport.close()
+        self._wait_for_reader()
+
+    def _wait_for_reader(self) -> None:
+        """A connection ends only once all was read, so one that nobody reads is broken off."""
+        if self._unread is None and self.transport.get_write_buffer_size():
+            loop = asyncio.get_running_loop()
+            self._unread = loop.call_later(UNREAD_SECONDS_MAX, self.transport.abort)
+
+    def _has_read(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
 
 
 def _refusing(application: Any) -> Any:

@@ -1,8 +1,9 @@
-"""What is on its way between the phases of an attempt."""
+"""What is on its way between the phases of an attempt, and of a refund."""
 
 import msgspec
 from msgspec import Struct
 
+from strongroom.payments.refunds import Refund, RefundAnswered
 from strongroom.payments.states import (
     Answered,
     AtGateway,
@@ -10,7 +11,9 @@ from strongroom.payments.states import (
     Call,
     Decision,
     Effect,
+    Look,
     Payment,
+    Send,
 )
 
 
@@ -53,3 +56,23 @@ class ObjectId(Struct, frozen=True, kw_only=True):
     attempt_no: int
     object_id: str
     call: Call
+
+
+class ClaimedRefund(Struct, frozen=True, kw_only=True):
+    """A refund that this process may act for until the lease ends, and what is to be done."""
+
+    refund: Refund
+    effect: Send | Look
+    first: bool
+    tries: int
+    lease: int
+    is_claimed_by_bank: bool = False
+    """Whether what it would give back for the first time is what a bank has taken meanwhile."""
+
+
+class RefundSettlement(Struct, frozen=True, kw_only=True, eq=False):
+    """An answer on its way to the refund that it is of, and its payment's sums."""
+
+    refund: Refund
+    answered: RefundAnswered
+    lease: int

@@ -9,7 +9,6 @@ from typing import Any, Final, Literal
 from uuid import UUID
 
 import asyncpg
-from msgspec import Struct
 from msgspec.structs import replace
 
 from strongroom.clock import Clock
@@ -18,7 +17,9 @@ from strongroom.errors import InvariantBroken
 from strongroom.gateways.accounts import Accounts
 from strongroom.gateways.port import Account, Gateway
 from strongroom.ids import Prefix
+from strongroom.payments.claims import ClaimedRefund, RefundSettlement
 from strongroom.payments.journal import changes_payload, refund_summary
+from strongroom.payments.refund_plans import claimed_since, plan
 from strongroom.payments.refunds import (
     Refund,
     RefundAnswer,
@@ -31,7 +32,16 @@ from strongroom.payments.refunds import (
 )
 from strongroom.payments.reviews import Frozen, of_payment, of_refund, write_reviews
 from strongroom.payments.rows import attempt_of, ids_of, json_text, payment_of, refund_of
-from strongroom.payments.states import Call, Look, NotSent, Open, Rest, Schedule, Send, Unknown
+from strongroom.payments.states import (
+    Call,
+    Look,
+    NotSent,
+    Open,
+    Payment,
+    Rest,
+    Send,
+    Unknown,
+)
 from strongroom.payments.waves import in_waves
 from strongroom.telemetry.port import NO_TELEMETRY, NoTelemetry
 from strongroom.work.batch import Batcher
@@ -41,25 +51,10 @@ SQL: Final = statements("strongroom.payments", "refunds.sql")
 COMMANDS_SQL: Final = statements("strongroom.payments", "commands.sql")
 PAYMENTS_SQL: Final = statements("strongroom.payments", "payments.sql")
 ENGINE_SQL: Final = statements("strongroom.payments", "engine.sql")
-CALLS_KEPT_MAX: Final = 50
+DISPUTED: Final = "payment_disputed"
+"""Why a refund fails that a bank came before: what it reserved, the bank has taken."""
 SETTLE_RERUN_SECONDS: Final = 3600.0
 """What a gateway answered is worth waiting for the database."""
-
-
-class ClaimedRefund(Struct, frozen=True, kw_only=True):
-    """A refund that this process may act for until the lease ends, and what is to be done."""
-
-    refund: Refund
-    effect: Send | Look
-    first: bool
-    tries: int
-    lease: int
-
-
-class _Settlement(Struct, frozen=True, kw_only=True, eq=False):
-    refund: Refund
-    answered: RefundAnswered
-    lease: int
 
 
 class RefundDesk:
@@ -87,7 +82,7 @@ class RefundDesk:
         self._actor = actor
         self._lease = lease
         self._buckets = list(buckets)
-        self._settler: Batcher[_Settlement, RefundDecision] = Batcher(
+        self._settler: Batcher[RefundSettlement, RefundDecision] = Batcher(
             self._settle,
             owner=lambda s: s.refund.legal_entity_id,
             key=lambda s: s.refund.payment_id,
@@ -119,8 +114,11 @@ class RefundDesk:
             refunds = {row["refund_id"]: refund_of(row) for row in rows}
             effects = {refund_id: refund_due(refund) for refund_id, refund in refunds.items()}
             fresh = [refunds[one] for one, effect in effects.items() if isinstance(effect, Open)]
+            disputed: set[UUID] = set()
             if fresh:
-                refunds.update(await self._open(connection, fresh, now))
+                payments = await self._payments_of(connection, fresh)
+                disputed = {one for one, payment in payments.items() if payment.is_claimed_twice}
+                refunds.update(await self._open(connection, fresh, payments, now))
             over = [job for job in jobs if isinstance(effects.get(job["refund_id"]), Rest)]
             if over:
                 await connection.execute(SQL["remove_refund_jobs"], *ids_of(over, "refund_id"))
@@ -131,6 +129,7 @@ class RefundDesk:
                     first=isinstance(effect, Open),
                     tries=job["tries"],
                     lease=job["lease"],
+                    is_claimed_by_bank=refunds[job["refund_id"]].payment_id in disputed,
                 )
                 for job in jobs
                 if (effect := effects.get(job["refund_id"])) is not None
@@ -150,15 +149,22 @@ class RefundDesk:
             SQL["claim_refunds"], self._buckets, now, most, now + self._lease
         )
 
+    async def _payments_of(
+        self, connection: Connection, refunds: Sequence[Refund]
+    ) -> dict[UUID, Payment]:
+        ids = [r.legal_entity_id for r in refunds], [r.payment_id for r in refunds]
+        rows = await connection.fetch(PAYMENTS_SQL["payments_by_id"], *ids)
+        return {row["payment_id"]: payment_of(row) for row in rows}
+
     async def _open(
-        self, connection: Connection, fresh: Sequence[Refund], now: datetime
+        self,
+        connection: Connection,
+        fresh: Sequence[Refund],
+        payments: Mapping[UUID, Payment],
+        now: datetime,
     ) -> dict[UUID, Refund]:
         """Writes down what is about to be sent, before it is sent."""
         ids = [r.legal_entity_id for r in fresh], [r.payment_id for r in fresh]
-        payments = {
-            row["payment_id"]: payment_of(row)
-            for row in await connection.fetch(PAYMENTS_SQL["payments_by_id"], *ids)
-        }
         attempts = {
             row["payment_id"]: attempt_of(row)
             for row in await connection.fetch(ENGINE_SQL["read_attempts"], *ids)
@@ -196,7 +202,7 @@ class RefundDesk:
             answered = await self._call(going, account, gateway, claimed)
             claimed = replace(claimed, first=False)
             decided = await self._settler.submit(
-                _Settlement(refund=refund, answered=answered, lease=claimed.lease)
+                RefundSettlement(refund=refund, answered=answered, lease=claimed.lease)
             )
             going = decided.effect
 
@@ -212,21 +218,28 @@ class RefundDesk:
 
         def late(answer: RefundAnswer, call: Call) -> Awaitable[object]:
             return self._settler.submit(
-                _Settlement(refund=refund, answered=answered(answer, call), lease=claimed.lease)
+                RefundSettlement(
+                    refund=refund, answered=answered(answer, call), lease=claimed.lease
+                )
             )
 
+        def unasked(answer: RefundAnswer, why: str) -> RefundAnswered:
+            now = self._calls.clock.now()
+            call = Call(operation=asked, started_at=now, duration_ms=0.0, outcome=why)
+            return answered(answer, call)
+
+        if asked == "send" and first and claimed.is_claimed_by_bank:
+            return unasked(Refused(DISPUTED), DISPUTED)
         silence: RefundAnswer = Unknown("no_answer")
         place = self._calls.lines.take(account, "refund" if asked == "send" else "look_at_refund")
         if isinstance(place, str):
-            now = self._calls.clock.now()
-            call = Call(operation=asked, started_at=now, duration_ms=0.0, outcome=place)
-            return answered(NotSent(place), call)
+            return unasked(NotSent(place), place)
         with place:
             answer, call = await self._calls.listen(ask(account, refund), silence, "refund", late)
             place.answered(answer)
         return answered(answer, call)
 
-    async def _settle(self, items: Sequence[_Settlement]) -> Sequence[RefundDecision]:
+    async def _settle(self, items: Sequence[RefundSettlement]) -> Sequence[RefundDecision]:
         """One transaction; answers for refunds of one payment go one after the other."""
         now = self._clock.now()
         done: dict[int, RefundDecision] = {}
@@ -239,7 +252,7 @@ class RefundDesk:
     async def _settle_wave(
         self,
         connection: Connection,
-        wave: Sequence[_Settlement],
+        wave: Sequence[RefundSettlement],
         now: datetime,
         done: dict[int, RefundDecision],
     ) -> None:
@@ -256,14 +269,14 @@ class RefundDesk:
                 COMMANDS_SQL["refunds_by_id"], entities, [item.refund.refund_id for item in wave]
             )
         }
-        claimed_since = await _claimed_since(connection, wave)
-        decided: list[tuple[_Settlement, RefundDecision]] = []
+        sent_since = await claimed_since(connection, wave)
+        decided: list[tuple[RefundSettlement, RefundDecision]] = []
         rows: list[tuple[Any, ...]] = []
         frozen: list[Frozen] = []
         for item in wave:
             payment, refund = payments[item.refund.payment_id], refunds[item.refund.refund_id]
             answered = item.answered
-            if item.refund.refund_id in claimed_since:
+            if item.refund.refund_id in sent_since:
                 answered = replace(answered, first=False)
             decision = refund_answered(payment, refund, answered, now)
             if decision.payment.captured_minor < decision.payment.refunded_minor:
@@ -284,87 +297,7 @@ class RefundDesk:
             if len(written) != len(rows):
                 raise asyncpg.SerializationError("a payment changed under its lock")
             await write_reviews(connection, frozen)
-        await self._plan(connection, decided, now)
-
-    async def _plan(
-        self,
-        connection: Connection,
-        decided: Sequence[tuple[_Settlement, RefundDecision]],
-        now: datetime,
-    ) -> None:
-        """When to come back, and the calls that no event remembers."""
-        later = [
-            (item, decision.effect.run_at)
-            for item, decision in decided
-            if isinstance(decision.effect, Schedule)
-        ]
-        leases: dict[UUID, int] = {}
-        if later:
-            rows = await connection.fetch(
-                SQL["reschedule_refunds"],
-                [item.refund.legal_entity_id for item, _ in later],
-                [item.refund.refund_id for item, _ in later],
-                [run_at for _, run_at in later],
-                [item.lease for item, _ in later],
-                now,
-            )
-            leases = {row["refund_id"]: row["lease"] for row in rows}
-        # Whoever has had the lease since may have sent it: then the window of its key has begun.
-        windows = [
-            decision.refund
-            for item, decision in decided
-            if item.refund.opened_at != decision.refund.opened_at
-            and leases.get(item.refund.refund_id) == item.lease
-        ]
-        for is_anew, statement, more in (
-            (False, "unopen_refunds", ()),
-            (True, "reopen_refunds", (now,)),
-        ):
-            some = [refund for refund in windows if (refund.opened_at is not None) == is_anew]
-            if some:
-                ids = [one.legal_entity_id for one in some], [one.refund_id for one in some]
-                await connection.execute(SQL[statement], *ids, *more)
-        over = [item.refund for item, decision in decided if isinstance(decision.effect, Rest)]
-        if over:
-            await connection.execute(
-                SQL["remove_refund_jobs"],
-                [refund.legal_entity_id for refund in over],
-                [refund.refund_id for refund in over],
-            )
-        kept = [
-            item
-            for item, decision in decided
-            if decision.kind is None and item.answered.asked == "send"
-        ]
-        if kept:
-            await connection.execute(
-                SQL["keep_refund_calls"],
-                [item.refund.legal_entity_id for item in kept],
-                [item.refund.refund_id for item in kept],
-                [json_text([item.answered.call]) for item in kept],
-                CALLS_KEPT_MAX,
-            )
-
-
-async def _claimed_since(connection: Connection, wave: Sequence[_Settlement]) -> set[UUID]:
-    """Of those that were refused at their first send, what somebody else may have sent since.
-
-    Asked under the locks of their payments: who sends one again has held that lock before it, for
-    the look, and after its claim.
-    """
-    refused = [
-        item for item in wave if item.answered.first and isinstance(item.answered.answer, Refused)
-    ]
-    if not refused:
-        return set()
-    rows = await connection.fetch(
-        SQL["leases_of_refunds"],
-        [item.refund.legal_entity_id for item in refused],
-        [item.refund.refund_id for item in refused],
-    )
-    leases = {row["refund_id"]: row["lease"] for row in rows}
-    ids = {item.refund.refund_id: item.lease for item in refused}
-    return {refund_id for refund_id, lease in ids.items() if leases.get(refund_id) != lease}
+        await plan(connection, decided, now)
 
 
 def _changed_row(decision: RefundDecision, payload: bytes) -> tuple[Any, ...]:
@@ -390,7 +323,7 @@ def _changed_row(decision: RefundDecision, payload: bytes) -> tuple[Any, ...]:
     )
 
 
-def _one_per_payment(items: Sequence[_Settlement]) -> list[list[_Settlement]]:
+def _one_per_payment(items: Sequence[RefundSettlement]) -> list[list[RefundSettlement]]:
     """Waves in which each payment stands at most once, in the order in which locks are taken."""
     waves = in_waves(items, lambda item: (item.refund.payment_id,))
     for one in waves:

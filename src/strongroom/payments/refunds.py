@@ -296,7 +296,7 @@ def _absent(
     if refund.opened_at is None or now - refund.opened_at >= SAME_KEY_WINDOW:
         # Its job stays as long as what was sent can still be heard of: it goes on with it then.
         return _freeze(payment, refund, NOT_FOUND, now, Schedule(now + UNDER_WAY_AFTER))
-    if answered.asked == "look":
+    if answered.asked == "look" and not payment.is_claimed_twice:
         return RefundDecision(payment, refund, Send())
     return _again(payment, refund, answered, now)
 

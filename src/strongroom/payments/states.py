@@ -111,6 +111,11 @@ class Payment(Struct, frozen=True, kw_only=True):
         """What was neither given back nor is on its way, whoever may have a claim to it."""
         return self.captured_minor - self.refunded_minor - self.refunding_minor
 
+    @property
+    def is_claimed_twice(self) -> bool:
+        """Whether banks claim more than is left: refunds reserve, or gave back, what they took."""
+        return self.withheld_minor < self.disputed_minor
+
     def withholding(self) -> "Payment":
         """The payment, withholding of what is left as much as is disputed."""
         return replace(self, withheld_minor=max(0, min(self.disputed_minor, self.left_minor)))
