@@ -113,14 +113,16 @@ def story_of(subject: UUID = PAYMENT) -> Story:
 class Kept:
     """A log that has two such payments, and an export of each of these stories."""
 
-    def __init__(self, path: Path, *stories: Story, key: NoteKey = KEY) -> None:
+    def __init__(
+        self, path: Path, *stories: Story, key: NoteKey = KEY, by: str = "operator:ada"
+    ) -> None:
         self.folder, self.stories, self.key = TileFolder(path), stories, key
         self.entries: list[bytes] = []
         for mine, other in zip(entries_of(PAYMENT), entries_of(OTHER), strict=True):
             self.entries += [mine.content(), other.content()]
         for number, story in enumerate(stories, 1):
             said = {**exported_of(story), "outcome": "succeeded"}
-            self.entries.append(entry(ENTITY, number, EXPORTED, said, "operator:ada").content())
+            self.entries.append(entry(ENTITY, number, EXPORTED, said, by).content())
         self.folder.append(0, self.entries)
         self.note = self.signed(len(self.entries))
         self.folder.write_checkpoint(self.note)

@@ -225,6 +225,13 @@ def test_an_entry_that_somebody_made_up_vouches_for_nothing(kept: Kept, bundle: 
         check_bundle(written(file), KEY.verifier)
 
 
+@pytest.mark.parametrize("by", ["api", "Operator:ada", "operator"])
+def test_an_export_that_no_operator_made_vouches_for_nothing(tmp_path: Path, by: str) -> None:
+    """A login of a process writes events as itself, and the log signs what it finds."""
+    with pytest.raises(LogRefused, match="not made by an operator"):
+        Kept(tmp_path, story_of(), by=by).bundle()
+
+
 LIES: dict[str, Callable[[Story], Story]] = {
     "a status": lambda one: changed(one, "standing", [("status", "failed")]),
     "a reason": lambda one: changed(one, "standing", [("status_reason", "insufficient_funds")]),

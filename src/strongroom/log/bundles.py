@@ -108,6 +108,8 @@ def check_bundle(
         raise LogRefused("The story is of another payment than the entries.")
     if exported.kind != EXPORTED or exported.subject_id != entity:
         raise LogRefused("The entry of the export is another one.")
+    if not exported.is_of_operator:
+        raise LogRefused("The export was not made by an operator.")
     try:
         said = msgspec.json.decode(exported.payload, type=Exported)
     except (msgspec.MsgspecError, RecursionError):

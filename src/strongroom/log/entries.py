@@ -21,6 +21,8 @@ PAYLOAD_BYTES_MAX: Final = 60_000
 PARTS: Final = 8
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND: Final = timedelta(microseconds=1)
+OPERATOR: Final = "operator:"
+"""How the actor of what a person has done by hand begins: only the database's owner writes it."""
 
 
 class EntryMalformed(Exception):
@@ -39,6 +41,11 @@ class Entry(Struct, frozen=True, kw_only=True):
     actor: str
     payload: bytes
     is_digested: bool = False
+
+    @property
+    def is_of_operator(self) -> bool:
+        """Whether a person did it by hand; no login of a process can write so."""
+        return self.actor.startswith(OPERATOR)
 
     def content(self) -> bytes:
         """The bytes of the entry."""

@@ -64,7 +64,7 @@ def opened_by(content: bytes) -> Opened | None:
     """What an entry says that opens an epoch; None for another one."""
     try:
         entry = Entry.read(content)
-        if entry.kind != OPENED:
+        if entry.kind != OPENED or not entry.is_of_operator:
             return None
         return msgspec.json.decode(entry.payload, type=Opened)
     except (EntryMalformed, msgspec.MsgspecError):

@@ -19,6 +19,7 @@ import msgspec
 
 from strongroom.config import ConfigurationError
 from strongroom.database import Connection, begin, rollback, statements
+from strongroom.log.entries import OPERATOR
 
 SQL: Final = statements("strongroom.log", "log.sql")
 LOGIN: Final = Path("/proc/self/loginuid")
@@ -33,7 +34,7 @@ def operator() -> str:
     As the kernel knows it: a variable of the environment, as LOGNAME, anybody can set. Who became
     another user by su or sudo is named as whom he logged in.
     """
-    return f"operator:{_login_name()}"
+    return f"{OPERATOR}{_login_name()}"
 
 
 def by_hand(outcome: Outcome = "succeeded") -> dict[str, Any]:
