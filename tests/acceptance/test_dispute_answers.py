@@ -109,7 +109,8 @@ async def test_accepting_loses_it_for_good(api: Api, till: Till) -> None:
     )
 
 
-FAULTS = ("drop_before", "drop_after", "error_500_after", "error_503")
+FAULTS = ("drop_before", "drop_after", "error_500_after", "error_500_saved", "error_503")
+"""A 500 that is saved is repeated under the same key for a day."""
 
 
 @pytest.mark.sampled(5)

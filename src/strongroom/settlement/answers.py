@@ -1,8 +1,7 @@
 """What a merchant tells a bank about a dispute: evidence, or that he gives in.
 
-Pure but for sealing. An answer is written down before it is sent, under one key at the gateway.
-What may have been sent is looked for first, and sent again under that key alone, within its
-window.
+Pure but for sealing. An answer is written down before it is sent. What may have been sent is looked
+for first, and sent again where the gateway shows that it did not come: a dispute takes it once.
 """
 
 import hashlib
@@ -20,8 +19,8 @@ from strongroom.vault.keys import EntityKeys
 AnswerKind = Literal["evidence", "accept"]
 AnswerStatus = Literal["processing", "done", "refused", "outcome_unknown"]
 
-SAME_KEY_WINDOW: Final = timedelta(hours=20)
-"""Stripe may forget a key after 24 h (docs.stripe.com/api/idempotent_requests)."""
+SENT_AGAIN_FOR: Final = timedelta(hours=20)
+"""Then a person looks; what is left of the bank's deadline is theirs."""
 LABEL: Final = Column("dispute_answers", "sealed").label
 SALT_BYTES: Final = 16
 OVER: Final = "dispute_is_over"
@@ -55,7 +54,7 @@ class AnswerShown(Struct, frozen=True, kw_only=True):
 
 
 class SendAnswer(Struct, frozen=True):
-    """Send it, or send it again under its key; `first`: nothing of it can be under way."""
+    """Send it, or send it again; `first`: nothing of it can be under way."""
 
     first: bool
 
@@ -77,7 +76,7 @@ def answer_due(dispute: Dispute, answer: DisputeAnswer, now: datetime) -> SendAn
         return AnswerEnded("done") if lost else AnswerEnded("outcome_unknown", OVER)
     if answer.submits and dispute.submissions > answer.submissions_before:
         return AnswerEnded("done")
-    if awaits and now - answer.opened_at < SAME_KEY_WINDOW:
+    if awaits and now - answer.opened_at < SENT_AGAIN_FOR:
         return SendAnswer(first=False)
     return AnswerEnded("outcome_unknown", NO_ANSWER if awaits else OVER)
 

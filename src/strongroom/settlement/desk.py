@@ -50,16 +50,17 @@ from strongroom.settlement.looks import (
     look_at_new,
 )
 from strongroom.settlement.matching import (
+    NOT_YET,
     OTHER_ACCOUNT,
     OTHER_AMOUNT,
     OTHER_ENTITY,
     OTHER_OBJECT,
     UNKNOWN,
+    known_of,
     not_ours,
     other_amount,
     write_dispute,
 )
-from strongroom.settlement.payout_desk import SQL as PAYOUTS_SQL
 from strongroom.settlement.payout_desk import known_items, settle_payout, settle_returned
 from strongroom.settlement.port import (
     DisputeLook,
@@ -86,6 +87,10 @@ LIST_OVERLAP: Final = timedelta(days=1)
 """A list is asked for from so long before the last one: clocks differ, and lists may lag."""
 NEW_ACCOUNTS_EVERY: Final = timedelta(minutes=1)
 AGAIN_SECONDS: Final = (2, 5, 15, 60, 300, 900)
+UNSEEN_TRIES: Final = 3
+"""A look that a webhook brought can come before its gateway's reads show the object."""
+UNDER_WAY_SECONDS: Final = 300
+"""Longer than a call that was sent can still be under way."""
 
 ALARMING: Final = frozenset({OTHER_ENTITY, OTHER_ACCOUNT, OTHER_OBJECT, OTHER_AMOUNT})
 
@@ -181,9 +186,9 @@ class SettlementDesk:
         now = self._clock.now()
         since = None if look.seen_until is None else look.seen_until - LIST_OVERLAP
         silence: Listed | NotSent | Unknown = Unknown("no_answer")
-        asking, of_one, known_sql = gateway.list_disputes, "dispute", SQL["known_disputes"]
+        asking, of_one = gateway.list_disputes, "dispute"
         if look.noun == "payouts":
-            asking, of_one, known_sql = gateway.list_payouts, "payout", PAYOUTS_SQL["known_payouts"]
+            asking, of_one = gateway.list_payouts, "payout"
         answer, call = await self._calls.listen(asking(account, since), silence, "list")
         if not isinstance(answer, Listed):
             await self._in_vain(look, call)
@@ -191,12 +196,8 @@ class SettlementDesk:
         async with writing(self._pool, [look.legal_entity_id]) as connection:
             if not await is_ours(connection, look):
                 return
-            ids = list(answer.object_ids)
-            rows = await connection.fetch(
-                known_sql, look.legal_entity_id, look.gateway_account_id, ids
-            )
-            known = {row["gateway_object_id"] for row in rows}
-            new = [one for one in ids if one not in known]
+            known = await known_of(connection, look, answer.object_ids)
+            new = [one for one in answer.object_ids if one not in known]
             if new:
                 await look_at_new(connection, look, of_one, new, now)
             again = now if answer.until else now + LIST_EVERY
@@ -215,7 +216,7 @@ class SettlementDesk:
                 if due is not None:
                     await self._tell(look, account, gateway, due)
             case NoSuchObject():
-                await self._nothing_of_ours(look, OTHER_OBJECT)
+                await self._not_shown(look, call)
             case NotSent() | Unknown():
                 await self._in_vain(look, call)
             case _:
@@ -247,7 +248,7 @@ class SettlementDesk:
                     self._pool, self._clock, look, account, why, actor=self._actor
                 )
             case NoSuchObject():
-                await self._nothing_of_ours(look, OTHER_OBJECT)
+                await self._not_shown(look, call)
             case NotSent() | Unknown():
                 await self._in_vain(look, call)
             case _:
@@ -260,7 +261,7 @@ class SettlementDesk:
         told, call = await self._teller.tell(account, gateway, due)
         if isinstance(told, Seen) and call is not None:
             await self._settle(look, account, told, call, Ended("done"))
-        elif isinstance(told, NotTaken) and call is not None and due.first:
+        elif isinstance(told, NotTaken) and call is not None and (due.first or _is_alone(look)):
             await self._settle(look, account, due.seen, call, Ended("refused", told.why))
         else:
             unopened = due.answer.answer_id if isinstance(told, NotSent) and due.first else None
@@ -320,11 +321,25 @@ class SettlementDesk:
                 wrong = await other_amount(connection, look, seen)
                 if wrong is not None:
                     await self._park(connection, look, wrong, now)
-        if wrong in (None, OTHER_AMOUNT):
+        if wrong == NOT_YET:
+            await self._in_vain(look, call)
+        elif wrong in (None, OTHER_AMOUNT):
             self._told(look, wrong)
         else:
             await self._nothing_of_ours(look, wrong or UNKNOWN)
         return due
+
+    async def _not_shown(self, look: Look, call: Call) -> None:
+        """What the account showed before is asked for again: it may be another account's keys that
+        somebody entered. So is what may be too new to be shown.
+        """
+        is_new = look.tries <= UNSEEN_TRIES
+        async with writing(self._pool, [look.legal_entity_id]) as connection:
+            is_known = bool(await known_of(connection, look, [look.gateway_object_id]))
+        if is_known or is_new:
+            await self._in_vain(look, call)
+        else:
+            await self._nothing_of_ours(look, OTHER_OBJECT)
 
     async def _nothing_of_ours(self, look: Look, reason: str) -> None:
         """It rests; and the webhook that told of it is parked, for somebody to look at."""
@@ -373,6 +388,11 @@ class SettlementDesk:
             account = to_text("gwa", look.gateway_account_id)
             ids = [account, look.gateway_object_id, look.gateway_event_id]
             log.warning("webhook_mismatched", reason=reason, ids=ids)
+
+
+def _is_alone(look: Look) -> bool:
+    """Whether nothing that was sent before can be under way any more: the wait since was long."""
+    return look.tries > AGAIN_SECONDS.index(UNDER_WAY_SECONDS) + 1
 
 
 def _again_after(look: Look) -> timedelta:

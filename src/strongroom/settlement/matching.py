@@ -1,5 +1,6 @@
 """Whether what a gateway shows is about what is ours, and writing it down when it is."""
 
+from collections.abc import Sequence
 from typing import Final
 
 import asyncpg
@@ -8,6 +9,7 @@ from strongroom.database import Connection
 from strongroom.ids import tag_of
 from strongroom.settlement.disputes import DisputeDecision, Seen
 from strongroom.settlement.looks import SQL, Look
+from strongroom.settlement.payout_desk import SQL as PAYOUTS_SQL
 from strongroom.settlement.rows import SQL as DISPUTES_SQL
 
 OTHER_ENTITY: Final = "other_legal_entity"
@@ -15,6 +17,8 @@ OTHER_ACCOUNT: Final = "other_gateway_account"
 OTHER_OBJECT: Final = "other_object"
 OTHER_AMOUNT: Final = "other_amount"
 UNKNOWN: Final = "unknown_object"
+NOT_YET: Final = "attempt_unknown"
+"""The gateway's name of our attempt is not known yet; the payment's own looks find it."""
 
 
 async def not_ours(connection: Connection, look: Look, seen: Seen) -> str | None:
@@ -32,7 +36,18 @@ async def not_ours(connection: Connection, look: Look, seen: Seen) -> str | None
         return UNKNOWN
     if attempt["gateway_account_id"] != look.gateway_account_id:
         return OTHER_ACCOUNT
+    if attempt["gateway_object_id"] is None:
+        return NOT_YET
     return None if attempt["gateway_object_id"] == seen.intent_id else OTHER_OBJECT
+
+
+async def known_of(connection: Connection, look: Look, object_ids: Sequence[str]) -> set[str]:
+    """Which of these the account has shown us before, of the kind that is looked at."""
+    of_payouts = look.noun in ("payout", "payouts")
+    statement = PAYOUTS_SQL["known_payouts"] if of_payouts else SQL["known_disputes"]
+    of = look.legal_entity_id, look.gateway_account_id
+    rows = await connection.fetch(statement, *of, list(object_ids))
+    return {row["gateway_object_id"] for row in rows}
 
 
 async def other_amount(connection: Connection, look: Look, seen: Seen) -> str | None:

@@ -83,7 +83,7 @@ class SettlementGateway(Protocol):
     def give_evidence(
         self, account: Account, object_id: str, texts: Mapping[str, str], key: str, *, submit: bool
     ) -> Asking[Told]:
-        """Stages evidence, or submits it: once, however often it is called with this key."""
+        """Stages evidence, or submits it: a dispute takes that once, however often it is called."""
         ...
 
     def give_in(self, account: Account, object_id: str, key: str) -> Asking[Told]:

@@ -1,0 +1,198 @@
+"""Looks at disputes on a real database: what is not shown, and what was not taken."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from strongroom.clock import ShiftedClock
+from strongroom.database import connect_pool, writing
+from strongroom.ids import BUCKETS
+from strongroom.payments.states import Call, Unknown
+from strongroom.settlement.answers import DisputeAnswer
+from strongroom.settlement.desk import AGAIN_SECONDS, UNSEEN_TRIES, SettlementDesk
+from strongroom.settlement.disputes import Seen
+from strongroom.settlement.looks import AT_REST, Look, Told, ask_for_looks, claim_looks
+from strongroom.settlement.port import NoSuchObject, NotTaken
+from strongroom.settlement.telling import DueAnswer, Ended
+from strongroom.work.calls import Calls
+from tests.integration.conftest import NOW, Deployment
+
+OBJECT = "dp_1"
+MINUTE = timedelta(minutes=1)
+
+
+class Showing:
+    """A gateway that shows what it is told to."""
+
+    def __init__(self) -> None:
+        self.shown: Any = NoSuchObject()
+
+    async def look_at_dispute(self, _account: Any, _object_id: str) -> tuple[Any, Call]:
+        return self.shown, Call(operation="look", started_at=NOW, duration_ms=1.0, outcome="x")
+
+
+class Office:
+    """One dispute that a webhook told of, and who looks at it."""
+
+    def __init__(self, deployment: Deployment, pool: asyncpg.Pool, owner: asyncpg.Pool) -> None:
+        self.deployment, self.pool, self.owner = deployment, pool, owner
+        self.clock, self.gateway = ShiftedClock(), Showing()
+        self.calls = Calls(self.clock, timedelta(seconds=10))
+        gateways: Any = {"stripe": self.gateway}
+        keyring: Any = None
+        self.desk = SettlementDesk(pool, gateways, self.calls, keyring, range(BUCKETS))
+
+    @property
+    def entity(self) -> UUID:
+        return self.deployment.ours.legal_entity_id
+
+    async def told(self) -> None:
+        """A webhook tells of it."""
+        account = await self.owner.fetchval(
+            "SELECT gateway_account_id FROM gateway_accounts WHERE legal_entity_id = $1",
+            self.entity,
+        )
+        told = Told(self.entity, account, "dispute", OBJECT, None)
+        async with writing(self.pool, [self.entity]) as connection:
+            await ask_for_looks(connection, [told], self.clock.now())
+
+    async def look(self) -> timedelta:
+        """One look; how long the next one waits."""
+        await self.desk.begin(10)
+        await asyncio.gather(*self.desk._under_way)
+        run_at = await self.owner.fetchval(
+            "SELECT run_at FROM settlement_looks WHERE gateway_object_id = $1", OBJECT
+        )
+        wait: timedelta = run_at - self.clock.now()
+        self.clock.advance(wait)
+        return wait
+
+    def seen(self, **fields: Any) -> Seen:
+        shown: dict[str, Any] = {
+            "object_id": OBJECT, "intent_id": "pi_1", "payment_id": self.deployment.ours.payment_id,
+            "attempt_no": 1, "status": "needs_response", "amount_minor": 1, "currency": "EUR",
+            "reason": "fraudulent", "evidence_due_by": None, "has_evidence": False,
+            "submissions": 0, "opened_at": NOW,
+        }  # fmt: skip
+        return Seen(**(shown | fields))
+
+    async def captured(self) -> None:
+        """The payment that it is of was taken."""
+        await self.owner.execute(
+            "UPDATE payments SET status = 'succeeded', captured_minor = 1 WHERE payment_id = $1",
+            self.deployment.ours.payment_id,
+        )
+        await self.named("pi_1")
+
+    async def named(self, object_id: str | None) -> None:
+        """What the gateway calls our attempt."""
+        await self.owner.execute(
+            "UPDATE attempts SET gateway_object_id = $2 WHERE payment_id = $1",
+            self.deployment.ours.payment_id, object_id,
+        )  # fmt: skip
+
+    async def disputes(self) -> list[str]:
+        rows = await self.owner.fetch("SELECT status FROM disputes")
+        return [row["status"] for row in rows]
+
+
+@pytest.fixture
+async def office(deployment: Deployment) -> AsyncIterator[Office]:
+    urls = deployment.url("worker"), deployment.owner_url
+    pools = [await connect_pool(url, size_max=3, application="test") for url in urls]
+    office = Office(deployment, *pools)
+    office.calls.start()
+    await office.told()
+    yield office
+    await office.calls.close()
+    for pool in pools:
+        await pool.close()
+
+
+async def test_what_was_shown_before_is_asked_for_again_however_often_it_is_not_there(
+    office: Office,
+) -> None:
+    """Keys of another account, entered by mistake, must not end all looks for a year."""
+    await office.captured()
+    office.gateway.shown = office.seen()
+    await office.look()
+    assert await office.disputes() == ["needs_response"]
+    office.gateway.shown = NoSuchObject()
+    waits = [await office.look() for _ in range(len(AGAIN_SECONDS) + 4)]
+    assert max(waits) < 16 * MINUTE
+    office.gateway.shown = office.seen(status="won")
+    await office.look()
+    assert await office.disputes() == ["won"]
+
+
+async def test_what_was_never_shown_rests_once_it_is_not_new_any_more(office: Office) -> None:
+    waits = [await office.look() for _ in range(UNSEEN_TRIES)]
+    assert max(waits) < MINUTE
+    assert await office.look() > AT_REST - MINUTE
+
+
+async def test_a_dispute_that_is_shown_a_little_late_is_not_missed(office: Office) -> None:
+    await office.captured()
+    await office.look()
+    office.gateway.shown = office.seen()
+    await office.look()
+    assert await office.disputes() == ["needs_response"]
+
+
+async def test_one_of_an_attempt_whose_name_is_not_known_yet_waits_for_it(office: Office) -> None:
+    await office.captured()
+    await office.named(None)
+    office.gateway.shown = office.seen()
+    assert max([await office.look() for _ in range(8)]) < 16 * MINUTE
+    assert await office.disputes() == []
+    await office.named("pi_1")
+    await office.look()
+    assert await office.disputes() == ["needs_response"]
+
+
+@pytest.mark.parametrize(
+    ("first", "tries", "told", "becomes"),
+    [
+        (True, 1, NotTaken("too_long"), "refused"),
+        (False, 2, NotTaken("too_long"), None),
+        (False, 5, NotTaken("too_long"), None),
+        (False, 6, NotTaken("too_long"), "refused"),
+        (False, 60, NotTaken("too_long"), "refused"),
+        (False, 60, Unknown("gateway_error"), None),
+    ],
+)
+async def test_a_refusal_is_believed_where_nothing_else_can_be_under_way(
+    office: Office,
+    monkeypatch: pytest.MonkeyPatch,
+    first: bool,
+    tries: int,
+    told: Any,
+    becomes: Any,
+) -> None:
+    """Else one lost answer before it keeps every other answer out, past the bank's deadline."""
+    ended: list[Any] = []
+
+    async def tell(*_: Any) -> tuple[Any, Call]:
+        return told, Call(operation="t", started_at=NOW, duration_ms=1.0, outcome="x")
+
+    async def settle(_look: Look, _account: Any, _seen: Seen, _call: Call, end: Ended) -> None:
+        ended.append(end.status)
+
+    async with writing(office.pool, [], buckets=range(BUCKETS)) as connection:
+        [look] = await claim_looks(connection, range(BUCKETS), 1, office.clock.now(), MINUTE)
+    look = Look(**{name: getattr(look, name) for name in Look.__struct_fields__} | {"tries": tries})
+    answer: DisputeAnswer = DisputeAnswer(
+        legal_entity_id=office.entity, answer_id=office.entity, dispute_id=office.entity,
+        kind="evidence", submits=True, status="processing", status_reason=None, sealed=None,
+        gateway_key="k", submissions_before=0, opened_at=NOW,
+    )  # fmt: skip
+    monkeypatch.setattr(office.desk._teller, "tell", tell)
+    monkeypatch.setattr(office.desk, "_settle", settle)
+    nobody: Any = None
+    await office.desk._tell(look, nobody, nobody, DueAnswer(answer, office.seen(), first))
+    assert ended == ([] if becomes is None else [becomes])
