@@ -219,6 +219,7 @@ ON_COLUMNS: Final = {
         "attempt_no capture_before capture_minor captured_minor closing closing_reason decline "
         "disputed_minor gateway gateway_account_id instrument_token next_action refunded_minor "
         "refunding_minor review status status_reason updated_at version ways withheld_minor",
+    ("strongroom_worker", "strongroom.payout_items", "UPDATE"): "dispute_id payment_id refund_id",
     ("strongroom_worker", "strongroom.payouts", "UPDATE"):
         "amount_minor arrives_at currency itemised status status_reason updated_at version",
     ("strongroom_worker", "strongroom.refunds", "UPDATE"):

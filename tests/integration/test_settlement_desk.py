@@ -16,8 +16,9 @@ from strongroom.payments.states import Call, Unknown
 from strongroom.settlement.answers import DisputeAnswer
 from strongroom.settlement.desk import AGAIN_SECONDS, UNSEEN_TRIES, SettlementDesk
 from strongroom.settlement.disputes import Seen
-from strongroom.settlement.looks import AT_REST, Look, Told, ask_for_looks, claim_looks
-from strongroom.settlement.port import NoSuchObject, NotTaken
+from strongroom.settlement.looks import AT_REST, Look, Noun, Told, ask_for_looks, claim_looks
+from strongroom.settlement.payouts import ItemSeen, PayoutSeen
+from strongroom.settlement.port import NoSuchObject, NotTaken, PayoutShown
 from strongroom.settlement.telling import DueAnswer, Ended
 from strongroom.work.calls import Calls
 from tests.integration.conftest import NOW, Deployment
@@ -31,9 +32,13 @@ class Showing:
 
     def __init__(self) -> None:
         self.shown: Any = NoSuchObject()
+        self.payout: Any = NoSuchObject()
 
     async def look_at_dispute(self, _account: Any, _object_id: str) -> tuple[Any, Call]:
         return self.shown, Call(operation="look", started_at=NOW, duration_ms=1.0, outcome="x")
+
+    async def look_at_payout(self, _account: Any, _id: str, _known: Any) -> tuple[Any, Call]:
+        return self.payout, Call(operation="look", started_at=NOW, duration_ms=1.0, outcome="x")
 
 
 class Office:
@@ -51,22 +56,22 @@ class Office:
     def entity(self) -> UUID:
         return self.deployment.ours.legal_entity_id
 
-    async def told(self) -> None:
+    async def told(self, noun: Noun = "dispute", object_id: str = OBJECT) -> None:
         """A webhook tells of it."""
         account = await self.owner.fetchval(
             "SELECT gateway_account_id FROM gateway_accounts WHERE legal_entity_id = $1",
             self.entity,
         )
-        told = Told(self.entity, account, "dispute", OBJECT, None)
+        told = Told(self.entity, account, noun, object_id, None)
         async with writing(self.pool, [self.entity]) as connection:
             await ask_for_looks(connection, [told], self.clock.now())
 
-    async def look(self) -> timedelta:
+    async def look(self, object_id: str = OBJECT) -> timedelta:
         """One look; how long the next one waits."""
         await self.desk.begin(10)
         await asyncio.gather(*self.desk._under_way)
         run_at = await self.owner.fetchval(
-            "SELECT run_at FROM settlement_looks WHERE gateway_object_id = $1", OBJECT
+            "SELECT run_at FROM settlement_looks WHERE gateway_object_id = $1", object_id
         )
         wait: timedelta = run_at - self.clock.now()
         self.clock.advance(wait)
@@ -153,6 +158,38 @@ async def test_one_of_an_attempt_whose_name_is_not_known_yet_waits_for_it(office
     await office.named("pi_1")
     await office.look()
     assert await office.disputes() == ["needs_response"]
+
+
+async def test_what_is_paid_out_may_be_known_as_ours_only_later(office: Office) -> None:
+    """The payout's look came before that of the dispute which it is made of."""
+    await office.captured()
+    items = [
+        ItemSeen(
+            item_id=f"txn_{source}", kind="adjustment", amount_minor=-1, fee_minor=0,
+            currency="EUR", source_id=source,
+        )
+        for source in (OBJECT, "of_others")
+    ]  # fmt: skip
+    office.gateway.payout = PayoutShown(
+        PayoutSeen(
+            object_id="po_1", status="paid", status_reason=None, amount_minor=-2, currency="EUR",
+            arrives_at=office.clock.now(), opened_at=NOW,
+        ),
+        tuple(items),
+    )  # fmt: skip
+    tied: list[str] = []
+    for noun in ("payout", "dispute", "payout"):
+        object_id = {"payout": "po_1", "dispute": OBJECT}[noun]
+        office.gateway.shown = office.seen() if noun == "dispute" else NoSuchObject()
+        await office.told(noun, object_id)
+        await office.desk.begin(10)
+        await asyncio.gather(*office.desk._under_way)
+        rows = await office.owner.fetch(
+            "SELECT gateway_source FROM payout_items WHERE dispute_id IS NOT NULL"
+        )
+        tied = [row["gateway_source"] for row in rows]
+    assert tied == [OBJECT]
+    assert await office.owner.fetchval("SELECT count(*) FROM payout_items") == len(items)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from strongroom.settlement.payouts import (
     ITEMISED_EVERY,
+    ITEMISED_FOR,
     OPEN_EVERY,
     PAID_AFTER,
     NewPayout,
@@ -60,5 +61,9 @@ def test_what_is_paid_is_looked_at_until_no_bank_returns_it():
     assert next_look(pending, START) == START + OPEN_EVERY
     bare, _ = payout_seen(None, seen("paid"), itemised=False, new=NEW, now=START)
     assert next_look(bare, START) == START + ITEMISED_EVERY
+    by_hand = bare.arrives_at + ITEMISED_FOR
+    assert next_look(bare, by_hand) == bare.arrives_at + PAID_AFTER[2]
+    returned, _ = payout_seen(None, seen("failed"), itemised=False, new=NEW, now=START)
+    assert next_look(returned, by_hand) is None
     failed, _ = payout_seen(None, seen("failed"), itemised=True, new=NEW, now=START)
     assert next_look(failed, START) is None

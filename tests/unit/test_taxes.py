@@ -85,6 +85,16 @@ def test_what_a_person_has_to_look_at_is_not_reported_yet():
     assert isinstance(due_of(payment(review="amount_mismatch"), [], [], NOW), Wait)
 
 
+def test_what_went_back_of_a_sale_that_is_reported_is_taken_back_under_review_too():
+    """No command ends a review that a dispute in other money brought."""
+    held = payment(review="dispute_mismatch", captured_minor=5950)
+    due = due_of(held, [report()], [refund()], NOW)
+    assert due == Make("reversal", REFUND, 1190, "tax_sale")
+    assert due_of(held, [report(), report("reversal", REFUND)], [refund()], NOW) == Over()
+    sent = [report(status="open", gateway_object_id=None)]
+    assert isinstance(due_of(held, sent, [refund()], NOW), Wait)
+
+
 def test_a_sale_is_reported_until_it_stands():
     assert due_of(payment(), [], [], NOW) == Make("sale", PAYMENT, 11_900)
     sent = [report(status="open", gateway_object_id=None)]

@@ -1,12 +1,13 @@
 -- entities_served: the legal entities of these buckets
 SELECT legal_entity_id FROM directory.legal_entities WHERE bucket = ANY ($1::smallint[]);
 
--- begin_lists: the lists of each account in use at these gateways that are not looked through yet
+-- begin_lists: the lists of each account in use at these gateways that are not looked through yet;
+-- what is older than the account is here is nothing of ours
 INSERT INTO settlement_looks (legal_entity_id, gateway_account_id, noun, gateway_object_id, bucket,
-  run_at)
-SELECT a.legal_entity_id, a.gateway_account_id, item.noun, '', e.bucket, $4
+  run_at, seen_until)
+SELECT a.legal_entity_id, a.gateway_account_id, item.noun, '', e.bucket, $4, a.created_at
 FROM unnest($2::text[], $3::text[]) AS item (gateway, noun)
-CROSS JOIN LATERAL (SELECT found.legal_entity_id, found.gateway_account_id
+CROSS JOIN LATERAL (SELECT found.legal_entity_id, found.gateway_account_id, found.created_at
   FROM gateway_accounts found
   WHERE found.legal_entity_id = ANY ($1::uuid[]) AND found.gateway = item.gateway) a
 CROSS JOIN LATERAL (SELECT found.bucket FROM directory.legal_entities found

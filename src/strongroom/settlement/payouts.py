@@ -18,6 +18,8 @@ OPEN_EVERY: Final = timedelta(hours=6)
 PAID_AFTER: Final = tuple(timedelta(days=days) for days in (1, 3, 7, 14))
 """A bank returns a payout within five business days (docs.stripe.com/api/payouts/object)."""
 ITEMISED_EVERY: Final = timedelta(hours=1)
+ITEMISED_FOR: Final = timedelta(days=3)
+"""After its arrival; a gateway never tells what a payout that was made by hand consists of."""
 """What a payout is made of comes somewhat later than itself."""
 
 
@@ -126,7 +128,8 @@ def payout_seen(
 
 def next_look(payout: Payout, now: datetime) -> datetime | None:
     """When the gateway is asked again, if nobody tells of it before; None: not any more."""
-    if not payout.itemised and payout.status != "canceled":
+    may_come = now < payout.arrives_at + ITEMISED_FOR
+    if not payout.itemised and may_come and payout.status != "canceled":
         return now + ITEMISED_EVERY
     if payout.status in ("pending", "in_transit"):
         return now + OPEN_EVERY

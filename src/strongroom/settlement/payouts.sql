@@ -26,14 +26,18 @@ WITH done AS (
 )
 SELECT payout_id FROM done;
 
--- add_items: what a payout is made of, each movement once
-INSERT INTO payout_items (legal_entity_id, payout_id, gateway_item, kind, amount_minor,
+-- add_items: what a payout is made of, each movement once; what it is of ours may be known later
+INSERT INTO payout_items AS i (legal_entity_id, payout_id, gateway_item, kind, amount_minor,
   fee_minor, currency, gateway_source, payment_id, refund_id, dispute_id)
 SELECT $1, $2, item.* FROM unnest($3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::text[],
   $8::text[], $9::uuid[], $10::uuid[], $11::uuid[]) AS item (gateway_item, kind, amount_minor,
   fee_minor, currency, gateway_source, payment_id, refund_id, dispute_id)
 ORDER BY gateway_item
-ON CONFLICT DO NOTHING;
+ON CONFLICT (legal_entity_id, payout_id, gateway_item) DO UPDATE SET
+  payment_id = excluded.payment_id, refund_id = excluded.refund_id,
+  dispute_id = excluded.dispute_id
+WHERE num_nonnulls(i.payment_id, i.refund_id, i.dispute_id) = 0
+  AND num_nonnulls(excluded.payment_id, excluded.refund_id, excluded.dispute_id) > 0;
 
 -- attempts_paid_out: which attempts of this account made these objects of its gateway
 SELECT a.payment_id, a.gateway_object_id

@@ -235,20 +235,23 @@ Due = Make | Wait | Over
 def due_of(
     payment: Payment, transactions: Sequence[Transaction], refunds: Sequence[Refund], now: datetime
 ) -> Due:
-    """What is to be reported next for a payment that is taxed by the calculation."""
+    """What is to be reported next for a payment that is taxed by the calculation.
+
+    Under review it is not known what was taken; what went back of a sale that is reported is.
+    """
     if payment.status in ("failed", "canceled"):
         return Over()
-    if payment.review is not None or payment.status != "succeeded":
+    made = {(one.source_id, one.kind): one for one in transactions}
+    sale = made.get((payment.payment_id, "sale"))
+    if payment.status != "succeeded" or (payment.review is not None and _is_open(sale)):
         age = (now - payment.created_at).total_seconds()
         least, most = NOT_YET_SECONDS
         return Wait(min(max(age / NOT_YET_SHARE, least), most))
-    made = {(one.source_id, one.kind): one for one in transactions}
-    sale = made.get((payment.payment_id, "sale"))
     if sale is None or sale.status == "open":
         return Make("sale", payment.payment_id, payment.amount_minor)
     if sale.status == "refused" or sale.gateway_object_id is None:
         return Over()  # a person has to see to it, and to what is taken back of it
-    rest = payment.amount_minor - payment.captured_minor
+    rest = 0 if payment.review else payment.amount_minor - payment.captured_minor
     if rest > 0 and _is_open(made.get((payment.payment_id, "uncaptured"))):
         return Make("uncaptured", payment.payment_id, rest, sale.gateway_object_id)
     for refund in sorted(refunds, key=lambda one: one.refund_id):

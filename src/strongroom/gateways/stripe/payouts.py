@@ -7,6 +7,7 @@ import stripe
 from msgspec.structs import replace
 from stripe import StripeClient
 
+from strongroom.clock import monotonic_seconds
 from strongroom.gateways.stripe.errors import CODE_CHARACTERS_MAX
 from strongroom.gateways.stripe.metadata import attempt_no_of, payment_id_of, refund_id_of
 from strongroom.gateways.stripe.money import from_stripe
@@ -15,8 +16,8 @@ from strongroom.settlement.payouts import ItemSeen, PayoutSeen, PayoutStatus
 from strongroom.settlement.port import PayoutLook, PayoutShown
 
 PAGE_SIZE: Final = 100
-PAGES_MAX: Final = 100
-"""A payout of more movements than this stays without its items: they are asked for again."""
+LIST_SECONDS_MAX: Final = 8.0
+"""A payout whose movements take longer is shown without them: they are asked for again."""
 ITS_OWN: Final = frozenset({"payout", "payout_cancel", "payout_failure"})
 """Movements that are the payout itself."""
 _STATUSES: Final[frozenset[str]] = frozenset(get_args(PayoutStatus))
@@ -25,18 +26,17 @@ Found = tuple[stripe.Payout, list[Any] | None]
 
 
 async def fetch_payout(client: StripeClient, object_id: str) -> Found:
-    """The Payout and its balance transactions; None while Stripe does not tell of them yet.
+    """The Payout and its balance transactions; None where Stripe does not tell of them, or not yet.
 
     Stripe knows those of automatic payouts alone (docs.stripe.com/api/balance_transactions/list).
     """
+    ends = monotonic_seconds() + LIST_SECONDS_MAX
     payout = await client.v1.payouts.retrieve_async(object_id)
-    if payout.reconciliation_status == "not_applicable":
-        return payout, []
     if payout.reconciliation_status != "completed":
         return payout, None
     seen: list[Any] = []
     asked: dict[str, Any] = {"payout": object_id, "limit": PAGE_SIZE, "expand": ["data.source"]}
-    for _ in range(PAGES_MAX):
+    while monotonic_seconds() < ends:
         page = await client.v1.balance_transactions.list_async(asked)  # type: ignore[arg-type]
         seen += page.data
         if not page.has_more:
