@@ -21,7 +21,7 @@ from strongroom.customers.methods import Methods
 from strongroom.customers.register import Register
 from strongroom.customers.saver import Saver
 from strongroom.database import connect_pool
-from strongroom.desks import deliverer_of, tax_worker, workers_of
+from strongroom.desks import calls_for, deliverer_of, tax_worker, workers_of
 from strongroom.directory import check_mode, check_schema, check_workers
 from strongroom.gateways.accounts import Accounts
 from strongroom.gateways.braintree.capabilities import CAPABILITIES as BRAINTREE_CAPABILITIES
@@ -65,7 +65,7 @@ from strongroom.payments.retention import Retention
 from strongroom.payments.rows import job_buckets
 from strongroom.payments.texts import TextStore
 from strongroom.process import calm_collector, serve_until_stopped, stop_signals
-from strongroom.settlement.desk import SettlementDesk
+from strongroom.settlement.desk import LOOKS_MAX, SettlementDesk
 from strongroom.sources import (
     PAGES,
     WEBHOOKS,
@@ -83,7 +83,6 @@ from strongroom.vault.opening import open_vault
 from strongroom.vault.secrets import Secrets
 from strongroom.webhooks.followers import Followers
 from strongroom.work.bell import Bell
-from strongroom.work.calls import Calls
 from strongroom.work.lasting import lasting, let_go
 from strongroom.work.timekeeper import Timekeeper
 
@@ -338,10 +337,10 @@ async def run_worker(
     telemetry.read_hints(pool, buckets)
     telemetry.read_log_lag(sequencer_url)
     deadline, fields = settings.gateway_deadline, fields_of(settings, secrets)
-    settlements, calls = settlement_of(settings, secrets), Calls(clock, deadline)
+    settlements, wallets = settlement_of(settings, secrets), wallets_of(settings, secrets)
+    taxes, calls = taxes_of(settings, secrets), calls_for(LOOKS_MAX, clock, settings, telemetry)
     bell = Bell(home.secret("database_worker_url"), clock, job_buckets(buckets))
     desk = SettlementDesk(pool, settlements, calls, vault.keyring, buckets, bell=bell)
-    wallets, taxes = wallets_of(settings, secrets), taxes_of(settings, secrets)
     rests, timekeeper = Rests(pool, clock), await Timekeeper.agreeing(pool, clock)
     workers = [
         *workers_of(pool, clock, gateways, settings, buckets, telemetry, rests, bell),

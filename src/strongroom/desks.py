@@ -8,7 +8,7 @@ import asyncpg
 from strongroom.clock import Clock
 from strongroom.config import Settings
 from strongroom.gateways.accounts import Accounts
-from strongroom.gateways.lines import Lines
+from strongroom.gateways.lines import Lines, places_for
 from strongroom.gateways.port import Gateway
 from strongroom.gateways.rests import Rests
 from strongroom.gateways.tax import Taxes
@@ -88,6 +88,11 @@ def workers_of(
     ]
 
 
+def calls_for(most: int, clock: Clock, settings: Settings, telemetry: NoTelemetry) -> Calls:
+    """Calls of a desk that has `most` under way: one account may have all, if it answers."""
+    return Calls(clock, settings.gateway_deadline, Lines(places_for(most), telemetry=telemetry))
+
+
 def tax_worker(
     pool: asyncpg.Pool,
     clock: Clock,
@@ -99,7 +104,7 @@ def tax_worker(
     bell: NoBell = NO_BELL,
 ) -> Worker[Any]:
     """The worker that calculates taxes and reports them."""
-    calls = Calls(clock, settings.gateway_deadline)
+    calls = calls_for(TAXES_IN_FLIGHT_MAX, clock, settings, telemetry)
     desk = TaxDesk(pool, services, calls, keyring, buckets)
     return Worker(
         telemetry.watched_desk("taxes", desk, TAXES_IN_FLIGHT_MAX),

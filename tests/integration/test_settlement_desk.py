@@ -11,6 +11,7 @@ import pytest
 
 from strongroom.clock import ShiftedClock
 from strongroom.database import connect_pool, writing
+from strongroom.gateways.breaker import WINDOW_CALLS
 from strongroom.ids import BUCKETS
 from strongroom.payments.states import Call, Unknown
 from strongroom.settlement.answers import DisputeAnswer
@@ -33,8 +34,10 @@ class Showing:
     def __init__(self) -> None:
         self.shown: Any = NoSuchObject()
         self.payout: Any = NoSuchObject()
+        self.asked = 0
 
     async def look_at_dispute(self, _account: Any, _object_id: str) -> tuple[Any, Call]:
+        self.asked += 1
         return self.shown, Call(operation="look", started_at=NOW, duration_ms=1.0, outcome="x")
 
     async def look_at_payout(self, _account: Any, _id: str, _known: Any) -> tuple[Any, Call]:
@@ -190,6 +193,22 @@ async def test_what_is_paid_out_may_be_known_as_ours_only_later(office: Office) 
         tied = [row["gateway_source"] for row in rows]
     assert tied == [OBJECT]
     assert await office.owner.fetchval("SELECT count(*) FROM payout_items") == len(items)
+
+
+async def test_a_gateway_that_does_not_answer_is_not_waited_for_again_and_again(
+    office: Office,
+) -> None:
+    """Sixteen looks at once are made for all accounts of all entities."""
+    office.gateway.shown = Unknown("no_answer")
+    for _ in range(WINDOW_CALLS):
+        await office.look()
+    asked = office.gateway.asked
+    for _ in range(20):
+        await office.desk.begin(10)
+        await asyncio.gather(*office.desk._under_way)
+        office.clock.advance(16 * MINUTE)
+    assert office.gateway.asked <= asked + 1
+    assert asked <= WINDOW_CALLS
 
 
 @pytest.mark.parametrize(

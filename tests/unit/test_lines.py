@@ -16,6 +16,7 @@ from strongroom.gateways.lines import (
     Lines,
     Place,
     has_failed,
+    places_for,
 )
 from strongroom.gateways.port import Account
 from strongroom.payments.engine import Engine
@@ -202,3 +203,11 @@ def test_what_sends_nothing_new_is_not_taken_for_the_probe_of_a_claim():
                      payment(closing="canceled"), held()):  # fmt: skip
         assert not engine._is_resting(no_probe, probed)
     assert [engine._is_resting(payment(), probed) for _ in range(3)] == [False, True, True]
+
+
+@pytest.mark.parametrize("calls", [16, 32, 128])
+def test_of_places_for_so_many_calls_one_account_gets_as_many(calls):
+    lines, taken = Lines(places_for(calls), now=Time()), []
+    while not isinstance(place := lines.take(A, "list"), str):
+        taken.append(place)
+    assert (len(taken), place) == (calls, "account_busy")

@@ -124,13 +124,9 @@ class Errands(Generic[Job]):
         self, account: Account, request: Callable[[Any], Asking[Asked | NotSent | Unknown]]
     ) -> Asked | NotSent | Unknown:
         """What the account's gateway says in time, if its line does not rest."""
-        place = self._calls.lines.take(account, self._operation)
-        if isinstance(place, str):
-            return NotSent(place)
-        with place:
-            asking: Asking[Asked | NotSent | Unknown] = request(self._gateways[account.gateway])
-            answer, _ = await self._calls.listen(asking, Unknown("no_answer"), self._operation)
-            place.answered(answer)
+        asking: Asking[Asked | NotSent | Unknown] = request(self._gateways[account.gateway])
+        silence: Asked | NotSent | Unknown = Unknown("no_answer")
+        answer, _ = await self._calls.ask(account, self._operation, asking, silence)
         return answer
 
     def again(self, payment_id: UUID, tries: int, why: str) -> datetime | None:

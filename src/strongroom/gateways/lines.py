@@ -29,6 +29,12 @@ Operation = Literal[
     "look_at_refund",
     "client_token",
     "card_look",
+    "list",
+    "look_at_dispute",
+    "look_at_payout",
+    "tell_dispute",
+    "calculate_tax",
+    "report_tax",
 ]
 WithheldWhy = Literal["gateway_resting", "account_busy"]
 
@@ -57,6 +63,11 @@ LINES_MAX: Final = 50_000
 """Lines that are remembered; beyond it those that are closed and idle are forgotten."""
 
 log = structlog.get_logger()
+
+
+def places_for(calls: int) -> int:
+    """So many places that one account may have `calls` under way, where no other has any."""
+    return calls * (1 + SHARE_OF_FREE) // SHARE_OF_FREE
 
 
 def has_failed(answer: object) -> bool | None:

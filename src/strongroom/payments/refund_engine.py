@@ -3,6 +3,7 @@
 Whoever changes a refund holds the lock of its payment, so its sums and its refunds move together.
 """
 
+import random
 from collections.abc import Awaitable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal
@@ -145,6 +146,7 @@ class RefundDesk:
     async def _lease_jobs(
         self, connection: Connection, most: int, now: datetime
     ) -> Sequence[asyncpg.Record]:
+        random.shuffle(self._buckets)  # no bucket's backlog comes always first
         return await connection.fetch(
             SQL["claim_refunds"], self._buckets, now, most, now + self._lease
         )

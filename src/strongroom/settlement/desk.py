@@ -6,6 +6,7 @@ holds the lock of its payment, as for refunds; a look whose lease has gone to an
 
 import asyncio
 import os
+import random
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final, assert_never
@@ -157,7 +158,9 @@ class SettlementDesk:
                 await begin_lists(connection, entities, list(self._gateways), now)
             self._accounts_at = now + NEW_ACCOUNTS_EVERY
         async with writing(self._pool, [], buckets=self._buckets) as connection:
-            looks = await claim_looks(connection, self._buckets, most, now, self._lease)
+            # In another order each time: no bucket's backlog comes always first.
+            buckets = random.sample(self._buckets, len(self._buckets))
+            looks = await claim_looks(connection, buckets, most, now, self._lease)
         for look in looks:
             task = asyncio.create_task(self._advance(look))
             self._under_way.add(task)
@@ -189,7 +192,7 @@ class SettlementDesk:
         asking, of_one = gateway.list_disputes, "dispute"
         if look.noun == "payouts":
             asking, of_one = gateway.list_payouts, "payout"
-        answer, call = await self._calls.listen(asking(account, since), silence, "list")
+        answer, call = await self._calls.ask(account, "list", asking(account, since), silence)
         if not isinstance(answer, Listed):
             await self._in_vain(look, call)
             return
@@ -207,9 +210,8 @@ class SettlementDesk:
         self, look: Look, account: Account, gateway: SettlementGateway
     ) -> None:
         silence: DisputeLook = Unknown("no_answer")
-        answer, call = await self._calls.listen(
-            gateway.look_at_dispute(account, look.gateway_object_id), silence, "look_at_dispute"
-        )
+        asking = gateway.look_at_dispute(account, look.gateway_object_id)
+        answer, call = await self._calls.ask(account, "look_at_dispute", asking, silence)
         match answer:
             case Seen():
                 due = await self._settle(look, account, answer, call)
@@ -227,11 +229,8 @@ class SettlementDesk:
     ) -> None:
         silence: PayoutLook = Unknown("no_answer")
         known = await known_items(self._pool, look)
-        answer, call = await self._calls.listen(
-            gateway.look_at_payout(account, look.gateway_object_id, known),
-            silence,
-            "look_at_payout",
-        )
+        asking = gateway.look_at_payout(account, look.gateway_object_id, known)
+        answer, call = await self._calls.ask(account, "look_at_payout", asking, silence)
         match answer:
             case PayoutShown(seen, items):
                 await settle_payout(

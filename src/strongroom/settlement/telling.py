@@ -73,7 +73,7 @@ class Teller:
                 account, object_id, texts, answer.gateway_key, submit=answer.submits
             )
         silence: Told = Unknown("no_answer")
-        return await self._calls.listen(asking, silence, "tell_dispute")
+        return await self._calls.ask(account, "tell_dispute", asking, silence)
 
 
 async def settle_answer(

@@ -5,6 +5,7 @@ the service takes once, so that it is made once whatever is lost. No transaction
 service is asked. What refunds have become since is looked at whenever one of them changes.
 """
 
+import random
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Final, NamedTuple
@@ -113,8 +114,10 @@ class TaxDesk:
         """Leases up to `most` due calculations."""
         now = self._clock.now()
         async with writing(self._pool, [], buckets=self._buckets) as connection:
+            # In another order each time: no bucket's backlog comes always first.
+            buckets = random.sample(self._buckets, len(self._buckets))
             rows = await connection.fetch(
-                SQL["claim_tax_jobs"], self._buckets, now, most, now + self._calls.lease
+                SQL["claim_tax_jobs"], buckets, now, most, now + self._calls.lease
             )
         return [Job(*row) for row in rows]
 
@@ -185,9 +188,8 @@ class TaxDesk:
         silence: CalculationAnswer = Unknown("no_answer")
         key = f"sr_{calculation.calculation_id.hex}_tax"
         service = self._services[account.gateway]
-        answer, call = await self._calls.listen(
-            service.calculate(account, asked, key), silence, "calculate_tax"
-        )
+        asking = service.calculate(account, asked, key)
+        answer, call = await self._calls.ask(account, "calculate_tax", asking, silence)
         now = self._clock.now()
         match answer:
             case Calculated():
@@ -261,7 +263,7 @@ class TaxDesk:
                 asking = service.reverse(
                     account, original, transaction.amount_minor, currency, reference, key
                 )
-        answer, call = await self._calls.listen(asking, silence, f"tax_{make.kind}")
+        answer, call = await self._calls.ask(account, "report_tax", asking, silence)
         match answer:
             case Recorded(object_id=found):
                 return await self._settle(transaction, account, call, found, None)

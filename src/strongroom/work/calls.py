@@ -10,8 +10,9 @@ import structlog
 
 from strongroom.clock import Clock, monotonic_seconds
 from strongroom.errors import described
-from strongroom.gateways.lines import Lines
-from strongroom.payments.states import Call
+from strongroom.gateways.lines import Lines, Operation
+from strongroom.gateways.port import Account
+from strongroom.payments.states import Call, NotSent
 from strongroom.work.deadlines import Deadlines
 
 LATE_MAX: Final = 512
@@ -28,7 +29,7 @@ log = structlog.get_logger()
 class Calls:
     """What one worker asks of gateways; all its calls have the same deadline.
 
-    Who calls takes a place on one of `lines` first.
+    Who calls takes a place on one of `lines` first, or has `ask` take it.
     """
 
     def __init__(self, clock: Clock, deadline: timedelta, lines: Lines | None = None) -> None:
@@ -67,6 +68,26 @@ class Calls:
         if self._late:
             await asyncio.wait(self._late)
         await self._deadlines.close()
+
+    async def ask(
+        self,
+        account: Account,
+        operation: Operation,
+        request: Coroutine[Any, Any, tuple[Heard, Call]],
+        silence: Heard,
+    ) -> tuple[Heard | NotSent, Call]:
+        """As `listen`, on the account's line for it; NotSent, and no call, where that has none."""
+        place = self.lines.take(account, operation)
+        if isinstance(place, str):
+            request.close()
+            now = self.clock.now()
+            return NotSent(place), Call(
+                operation=operation, started_at=now, duration_ms=0.0, outcome=place
+            )
+        with place:
+            answer, call = await self.listen(request, silence, operation)
+            place.answered(answer)
+        return answer, call
 
     async def listen(
         self,
