@@ -3,14 +3,16 @@
 import asyncio
 import socket
 from contextlib import suppress
+from typing import Any
 
 import pytest
 
+from strongroom.errors import Missing
 from strongroom.http import server
-from strongroom.http.exchange import Reply
-from strongroom.http.front_door import Application, Receive, Scope, Send, write_reply
+from strongroom.http.exchange import BODY_BYTES_MAX, Reply
+from strongroom.http.front_door import Application, FrontDoor, Receive, Scope, Send, write_reply
 from strongroom.local.ports import LOOPBACK
-from tests.integration.test_server import CHUNKED, SECONDS_MAX, Reading, hello, serving
+from tests.integration.test_server import CHUNKED, SECONDS_MAX, Reading, Taking, hello, serving
 
 ENDLESS = {
     "a trailer": b"0\r\nx: " + b"a" * 1000,
@@ -40,6 +42,30 @@ async def test_what_has_no_end_after_the_head_is_broken_off(
                         await reader.read(1024)
         writer.close()
     assert sent < 16 * server.BARREN_BYTES_MAX
+
+
+class Hooks:
+    """It knows no gateway account."""
+
+    def gateway_of(self, _raw_path: bytes) -> tuple[str, str]:
+        return "stripe", "gwa_nobody"
+
+    def is_challenge(self, _gateway: str, _method: str) -> bool:
+        return False
+
+    async def check_account(self, _gateway: str, _account: str) -> None:
+        raise Missing("webhook_account_unknown")
+
+
+async def test_no_more_is_kept_of_a_webhook_for_an_account_that_nobody_has() -> None:
+    nobody: Any = Hooks()
+    door = FrontDoor(Taking(), hello, hooks=nobody)  # type: ignore[arg-type]
+    head = b"POST /webhooks/stripe/gwa_nobody HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
+    async with serving(door, front_paths=door.paths) as port, asyncio.timeout(SECONDS_MAX):
+        reader, writer = await asyncio.open_connection(LOOPBACK, port)
+        writer.write(head % (4 * BODY_BYTES_MAX) + b" " * (BODY_BYTES_MAX + 1))
+        assert (await reader.readline()).startswith(b"HTTP/1.1 404 ")
+        writer.close()
 
 
 async def large(_scope: Scope, _receive: Receive, send: Send) -> None:

@@ -10,6 +10,7 @@ from strongroom.access.api_keys import SQL as ACCESS_SQL
 from strongroom.alarms.advice import Standing, standing
 from strongroom.alarms.raising import clear_alarm
 from strongroom.cli.named import id_of
+from strongroom.cli.plain import plain
 from strongroom.clock import SystemClock
 from strongroom.config import ConfigurationError, Home
 from strongroom.database import begin
@@ -75,4 +76,5 @@ async def _standing(home: Home, limit: int) -> list[Standing]:
 
 def _line(one: Standing) -> str:
     ids = "  ".join(part for part in (one.alarm, one.account, one.subject) if part)
-    return f"{one.since}  {one.kind}  {ids}  {one.reason}\n    {one.meaning}: {one.what_to_do}"
+    told = plain(f"{one.since}  {one.kind}  {ids}  {one.reason}")
+    return f"{told}\n    {one.meaning}: {one.what_to_do}"

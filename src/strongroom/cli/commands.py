@@ -11,6 +11,7 @@ import asyncpg
 from strongroom.access.api_keys import SCOPES, add_key
 from strongroom.access.api_keys import SQL as ACCESS_SQL
 from strongroom.cli.named import account_of, entity_named, entity_of, id_of
+from strongroom.cli.plain import plain
 from strongroom.cli.reading import reader
 from strongroom.cli.secrets import entered, vault_at_hand
 from strongroom.clock import SystemClock, microseconds_since_epoch, rfc3339
@@ -238,7 +239,7 @@ def _with_history(options: argparse.Namespace, *, short: bool) -> int:
             raise ConfigurationError("there is no such payment.")
         return explain_lines(history, short=short)
 
-    print("\n".join(asyncio.run(run())))
+    print("\n".join(map(plain, asyncio.run(run()))))
     return 0
 
 

@@ -15,6 +15,7 @@ import asyncpg
 
 from strongroom.access.api_keys import SQL as ACCESS_SQL
 from strongroom.cli.named import entity_named, id_of
+from strongroom.cli.plain import plain
 from strongroom.cli.reading import reader
 from strongroom.cli.signer import MEMORY
 from strongroom.clock import SystemClock, rfc3339
@@ -92,7 +93,7 @@ def accept_epoch(options: argparse.Namespace) -> int:
         )
     entry = Entry.read(content)
     print(f"epoch    {epoch} of {to_text('ent', entity)}, entry {index} of its log")
-    print(f"by       {_plain(entry.actor)}, {rfc3339(entry.at)}\nbecause  {_plain(opened.because)}")
+    print(f"by       {plain(entry.actor)}, {rfc3339(entry.at)}\nbecause  {plain(opened.because)}")
     print(f"signed   {opened.signed_size} entries of {opened.previous_origin}")
     print(f"kept     {opened.kept} of them, {_lost(opened)}")
     if not options.yes:
@@ -127,7 +128,7 @@ def retire_log(options: argparse.Namespace) -> int:
         )
     print(f"log      {name_of(entity, epoch)}, stopped: {signed.refused}")
     print(f"signed   {signed.frontier.size} entries, which no row has any more")
-    print(f"because  {_plain(because)}")
+    print(f"because  {plain(because)}")
     if not options.yes:
         _ask("Nothing of this log is ever signed again, and nobody is called for it any more.")
     size, at = signed.frontier.size, SystemClock().now()
@@ -175,11 +176,6 @@ def _lost(opened: Opened) -> str:
     if opened.kept == opened.signed_size:
         return "nothing that was signed is lost"
     return f"those from {opened.kept} to {opened.signed_size - 1} are lost"
-
-
-def _plain(text: str) -> str:
-    """Nobody draws on the terminal."""
-    return text.encode("unicode_escape").decode()
 
 
 def _ask(warning: str) -> None:

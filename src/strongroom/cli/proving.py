@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from uuid import UUID
 
+from strongroom.cli.export import opened_whole
 from strongroom.cli.named import entity_named, entity_of
 from strongroom.cli.reading import reader
 from strongroom.cli.verifying import LateBar, read_verifier
@@ -59,7 +60,8 @@ def prove(options: argparse.Namespace) -> int:
         print(f"strongroom: {refusal}", file=sys.stderr)
         return 1
     out = options.out or Path(f"{options.id}.proof.json")
-    out.write_bytes(content)
+    with opened_whole(out) as file:
+        file.write(content.decode())
     print(f"{out}: {len(entries)} events, {len(content)} bytes")
     print(f"check it by: strongroom verify --proof {out} --key {folder.path / PUBLIC_KEY}")
     return 0

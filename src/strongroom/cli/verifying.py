@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
+from strongroom.cli.plain import plain
 from strongroom.cli.progress import Bar
 from strongroom.clock import EPOCH, rfc3339
 from strongroom.config import ConfigurationError
@@ -123,21 +124,21 @@ def _verify_bundle(file: Path, verifier: NoteVerifier, witnesses: list[Path]) ->
     found = check_bundle(content, verifier, [_read_witness(one) for one in witnesses])
     story, standing = found.story, found.story.standing
     print(f"bundle  {story.payment}: {len(found.entries)} events, each in the log")
-    print(f"told    {rfc3339(found.exported.at)}  by {_plain(found.exported.actor)}")
-    print(f"stands  {_plain(standing.status)}  {_money(standing.amount_minor, standing.currency)}")
+    print(f"told    {rfc3339(found.exported.at)}  by {plain(found.exported.actor)}")
+    print(f"stands  {plain(standing.status)}  {_money(standing.amount_minor, standing.currency)}")
     parts: list[ToldRefund | ToldDispute] = [*story.refunds, *story.disputes]
     for part in parts:
         money = _money(part.amount_minor, part.currency)
-        print(f"  {part.id}  {_plain(part.status)}  {money}")
+        print(f"  {part.id}  {plain(part.status)}  {money}")
     _show(found.entries, found.checkpoint)
     for name in found.unchecked:
-        print(f"cosigned, and not checked: {_plain(name)}; give the witness's key by --witness")
+        print(f"cosigned, and not checked: {plain(name)}; give the witness's key by --witness")
 
 
 def _show(entries: list[Entry], checkpoint: Checkpoint) -> None:
     """The events that are proven, and the log that they are in."""
     for entry in entries:
-        kind, actor = _plain(entry.kind), _plain(entry.actor)
+        kind, actor = plain(entry.kind), plain(entry.actor)
         print(f"  {rfc3339(entry.at)}  {kind}  v{entry.version}  by {actor}")
     print(f"origin  {checkpoint.origin}\nsize    {checkpoint.size}")
     print(f"root    {to_base64(checkpoint.root)}")
@@ -147,12 +148,7 @@ def _money(amount_minor: int, currency: str) -> str:
     """An amount; of a currency that is not known here, in its minor unit."""
     if currency in EXPONENTS:
         return as_decimal_text(amount_minor, currency)
-    return f"{amount_minor} {_plain(currency)}"
-
-
-def _plain(text: str) -> str:
-    """Nobody draws on the terminal."""
-    return text.encode("unicode_escape").decode()
+    return f"{amount_minor} {plain(currency)}"
 
 
 class LateBar:

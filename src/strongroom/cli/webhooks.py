@@ -13,6 +13,7 @@ import msgspec
 
 from strongroom.access.api_keys import SQL as ACCESS_SQL
 from strongroom.cli.named import account_of, id_of
+from strongroom.cli.plain import plain
 from strongroom.clock import SystemClock, rfc3339
 from strongroom.config import ConfigurationError, Home
 from strongroom.database import begin
@@ -49,10 +50,11 @@ def webhooks_parked(options: argparse.Namespace) -> int:
         print(msgspec.json.format(msgspec.json.encode(lines)).decode())
         return 0
     for line in lines:
-        print(
+        told = (
             f"{line.received_at}  {line.account}  {line.event}  {line.kind}  {line.object}  "
             f"{line.owner or '-'}  {line.reason}"
         )
+        print(plain(told))
     return 0
 
 

@@ -115,7 +115,9 @@ class FrontDoor:
             await write_reply(send, structs.replace(refusal, headers=(("allow", allowed),)))
             return
         try:
-            body = await read_all(receive, webhooks.BODY_BYTES_MAX)
+            body = await read_all(
+                receive, webhooks.BODY_BYTES_MAX, lambda: hooks.check_account(*named)
+            )
         except Problem as problem:
             await write_reply(send, problem_reply(problem))
             return

@@ -101,6 +101,10 @@ class WebhookOperations:
             return None
         return found[1].decode(), found[2].decode()
 
+    async def check_account(self, gateway: str, account_text: str) -> None:
+        """Raises Problem where the gateway has no such account of ours."""
+        await self._account(gateway, account_text)
+
     async def receive(
         self, gateway: str, account_text: str, headers: Sequence[tuple[bytes, bytes]], body: bytes
     ) -> Reply:

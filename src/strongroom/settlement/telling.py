@@ -19,7 +19,7 @@ from strongroom.settlement.answers import (
     open_evidence,
 )
 from strongroom.settlement.disputes import DisputeDecision, Seen
-from strongroom.settlement.port import SettlementGateway, Told
+from strongroom.settlement.port import NotTaken, SettlementGateway, Told
 from strongroom.settlement.rows import SQL, answer_of, dispute_summary
 from strongroom.vault.errors import KeyMissing, Unreadable
 from strongroom.vault.keys import UNAVAILABLE, Keyring
@@ -54,7 +54,10 @@ class Teller:
     async def tell(
         self, account: Account, gateway: SettlementGateway, due: DueAnswer
     ) -> tuple[Told, Call | None]:
-        """What the gateway says to it. NotSent, and no call, where its texts cannot be had."""
+        """What the gateway says to it.
+
+        NotTaken where its texts can be read no more; NotSent, and no call, where not just now.
+        """
         answer, object_id = due.answer, due.seen.object_id
         if answer.kind == "accept":
             asking = gateway.give_in(account, object_id, answer.gateway_key)
@@ -65,7 +68,9 @@ class Teller:
                 texts = open_evidence(keys, answer.answer_id, sealed)
             except (Unreadable, KeyMissing) as error:
                 log.error("evidence_not_read", error=type(error).__name__)
-                return NotSent(UNREADABLE), None
+                now = self._calls.clock.now()
+                none = Call(operation="read", started_at=now, duration_ms=0.0, outcome=UNREADABLE)
+                return NotTaken(UNREADABLE), none
             except UNAVAILABLE as error:
                 log.warning("evidence_not_read", error=type(error).__name__)
                 return NotSent("vault_unavailable"), None

@@ -1,5 +1,6 @@
 """What an error of the SDK proves: never executed, refused for good, or nothing at all."""
 
+import re
 from typing import Final
 
 import aiohttp
@@ -13,6 +14,7 @@ NEVER_EXECUTED: Final = frozenset({401, 403, 429})
 DEFINITE: Final = frozenset({400, 402, 404})
 """Stripe looked at the request and will not do it (docs.stripe.com/api/errors)."""
 CODE_CHARACTERS_MAX: Final = 100
+_NO_CODE: Final = re.compile(r"[^A-Za-z0-9_.\[\]-]")
 
 
 def unanswered(error: StripeError) -> NotSent | Unknown | None:
@@ -46,4 +48,4 @@ def code_of(error: StripeError) -> str:
     code = getattr(body, "code", None) or error.code
     param = getattr(body, "param", None)
     found = code or (f"invalid_{param}" if param else "invalid_request")
-    return str(found)[:CODE_CHARACTERS_MAX]
+    return _NO_CODE.sub("_", str(found)[:CODE_CHARACTERS_MAX])
