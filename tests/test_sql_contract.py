@@ -218,7 +218,8 @@ async def test_policies_read_their_setting_once(owner):
     narrowing = sorted(policy["name"] for policy in policies if not policy["widens"])
     assert narrowing == [
         "customer_events.not_as_operator", "customer_events.within_bounds",
-        "events.not_as_operator", "events.within_bounds", "secrets.of_webhooks",
+        "customers.within_bounds", "events.not_as_operator", "events.within_bounds",
+        "secrets.of_webhooks",
     ]  # fmt: skip
     assert len(policies) == len(text.ENTITY_TABLES) + len(by_bucket) + len(narrowing)
     for policy in (one for one in policies if one["widens"]):

@@ -146,38 +146,6 @@ class TestRowLevelSecurity:
         finally:
             await connection.close()
 
-    @pytest.mark.parametrize("login", LOGINS)
-    @pytest.mark.parametrize(("events", "owner_id"), EVENTS_AND_OWNERS)
-    async def test_writes_no_event_that_stops_others(
-        self, deployment: Deployment, login: str, events: str, owner_id: str
-    ) -> None:
-        """All entities' events are placed by one statement, and operators' come after the last."""
-        ours = deployment.ours
-        connection = await asyncpg.connect(
-            deployment.url(login), server_settings={"search_path": "strongroom, directory"}
-        )
-        try:
-            for at, version, actor in (
-                ("infinity", 9, login),
-                ("-infinity", 9, login),
-                ("20000-01-01", 9, login),
-                ("0001-01-01 BC", 9, login),
-                ("2026-12-01", 2**31 - 1, login),
-                ("2026-12-01", 10**9, login),
-                ("2026-12-01", 9, "Operator:alice"),
-            ):
-                await begin(connection, [ours.legal_entity_id])
-                with pytest.raises(asyncpg.InsufficientPrivilegeError, match="row-level"):
-                    await connection.execute(
-                        f"INSERT INTO {events} (legal_entity_id, {owner_id}, version, kind, actor, "
-                        f"at, row_digest, payload) VALUES ($1, $2, $3, 'x', $4, '{at}', "
-                        "sha256(''), '')",
-                        ours.legal_entity_id, ours.payment_id, version, actor,
-                    )  # fmt: skip
-                await connection.execute("ROLLBACK")
-        finally:
-            await connection.close()
-
     @pytest.mark.parametrize("jobs", ["jobs", "refund_jobs"])
     async def test_a_worker_finds_jobs_by_bucket_and_nothing_else(
         self, deployment: Deployment, jobs: str

@@ -45,14 +45,16 @@ GROUP BY found.kind;
 SELECT legal_entity_id, alarm_id, kind, gateway_account_id, subject, reason, raised_at FROM alarms
 WHERE legal_entity_id = $1 AND alarm_id = $2 AND cleared_at IS NULL FOR UPDATE;
 
--- clear_alarm: somebody has seen to it; the event says who
+-- clear_alarm: somebody has seen to it; the event says who, and comes after whatever there is
 WITH cleared AS (
   UPDATE alarms a SET cleared_at = $3, cleared_by = $4, cleared_because = $5
   WHERE a.legal_entity_id = $1 AND a.alarm_id = $2 AND a.cleared_at IS NULL
   RETURNING a.legal_entity_id, a.alarm_id
 )
 INSERT INTO events (legal_entity_id, payment_id, version, kind, actor, at, row_digest, payload)
-SELECT cleared.legal_entity_id, cleared.alarm_id, 2, 'alarm.cleared', $4, $3, $6, $7 FROM cleared;
+SELECT cleared.legal_entity_id, cleared.alarm_id, (SELECT 1 + coalesce(max(e.version), 1)
+    FROM events e WHERE e.legal_entity_id = $1 AND e.payment_id = $2),
+  'alarm.cleared', $4, $3, $6, $7 FROM cleared;
 
 -- frozen: what waits for a person in some legal entities, the oldest first
 SELECT legal_entity_id, owner_id, lane, review, since FROM reviews

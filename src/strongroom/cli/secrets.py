@@ -30,7 +30,14 @@ from strongroom.vault.entering import (
     set_secret,
 )
 from strongroom.vault.errors import VaultError
-from strongroom.vault.kinds import DUE_DAYS, SECRET_BYTES_MAX, SecretKind, checked, kind_of
+from strongroom.vault.kinds import (
+    DERIVED,
+    DUE_DAYS,
+    SECRET_BYTES_MAX,
+    SecretKind,
+    checked,
+    kind_of,
+)
 from strongroom.vault.secret import Secret
 from strongroom.vault.secrets import SQL, Slot
 
@@ -179,6 +186,11 @@ async def _account(connection: Connection, owner: str, kind: SecretKind) -> Acco
     """The account that is meant. Raises ConfigurationError."""
     if kind.owner != "gwa":
         raise ConfigurationError(f"a {kind.name} is made and ended by `strongroom endpoints`.")
+    source = next((name for name, made in DERIVED.items() if made == kind.name), None)
+    if source is not None:  # else one could outlive what it is made of
+        raise ConfigurationError(
+            f"a {kind.name} is made of {source}, and ends with them: set those."
+        )
     row = await account_of(connection, id_of("gwa", owner), what := f"account at {kind.gateway}")
     if row["gateway"] != kind.gateway:
         raise ConfigurationError(f"there is no such {what}.")
