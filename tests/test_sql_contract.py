@@ -219,7 +219,7 @@ async def test_policies_read_their_setting_once(owner):
     assert narrowing == [
         "customer_events.not_as_operator", "customer_events.within_bounds",
         "customers.within_bounds", "events.not_as_operator", "events.within_bounds",
-        "secrets.of_webhooks",
+        "secrets.of_webhooks", "webhook_endpoints.within_bounds",
     ]  # fmt: skip
     assert len(policies) == len(text.ENTITY_TABLES) + len(by_bucket) + len(narrowing)
     for policy in (one for one in policies if one["widens"]):

@@ -6,10 +6,17 @@ import asyncpg
 import pytest
 
 from strongroom.alarms.raising import alarm, clear_alarm, raise_alarms
+from strongroom.customers.erasing import ERASED, erase
 from strongroom.database import begin
+from strongroom.webhooks.endpoint_rows import add_endpoint, lock_endpoint, set_state
+from strongroom.webhooks.endpoints import Endpoint
 from tests.integration.conftest import NOW, Deployment
 from tests.integration.test_access import EVENTS_AND_OWNERS, LOGINS
 
+NEW_CUSTOMER = """
+INSERT INTO customers (legal_entity_id, customer_id, version, sealed, digest_salt, created_at,
+  updated_at) VALUES ($1, $2, 1, 'x', substr(sha256(''), 1, 16), $3, $3)
+"""
 LAST = 10**9 - 1
 """The last version that a login of a process can write."""
 
@@ -63,11 +70,13 @@ async def test_a_customer_keeps_a_version_for_its_erasure(
     deployment: Deployment, owner: asyncpg.Connection
 ) -> None:
     ours, api = deployment.ours, await connected(deployment.url("api"))
-    await owner.execute(
-        "INSERT INTO customers (legal_entity_id, customer_id, version, sealed, digest_salt, "
-        "created_at, updated_at) VALUES ($1, $2, 1, 'x', substr(sha256(''), 1, 16), $3, $3)",
-        ours.legal_entity_id, ours.payment_id, NOW,
-    )  # fmt: skip
+    of = ours.legal_entity_id, ours.payment_id
+    for version in (2**31 - 1, LAST + 1):
+        await begin(api, [ours.legal_entity_id])
+        with pytest.raises(asyncpg.InsufficientPrivilegeError, match="row-level"):
+            await api.execute(NEW_CUSTOMER.replace("$2, 1", f"$2, {version}"), *of, NOW)
+        await api.execute("ROLLBACK")
+    await owner.execute(NEW_CUSTOMER, *of, NOW)
     try:
         for version in (LAST + 1, LAST):
             await begin(api, [ours.legal_entity_id])
@@ -80,6 +89,44 @@ async def test_a_customer_keeps_a_version_for_its_erasure(
             await api.execute("ROLLBACK")
     finally:
         await api.close()
+
+
+MADE_UP = {
+    events: f"INSERT INTO {events} (legal_entity_id, {owner_id}, version, kind, actor, at, "
+    "row_digest, payload) VALUES ($1, $2, 2, 'x', 'api', $3, sha256(''), '')"
+    for events, owner_id in EVENTS_AND_OWNERS
+}
+
+
+async def test_a_customer_is_erased_whatever_events_somebody_made_up_for_it(
+    deployment: Deployment, owner: asyncpg.Connection
+) -> None:
+    """Its key is destroyed before: what is left of it would stay for ever."""
+    of = deployment.ours.legal_entity_id, deployment.ours.payment_id
+    await owner.execute(NEW_CUSTOMER, *of, NOW)
+    await owner.execute(MADE_UP["customer_events"], *of, NOW)
+    assert await erase(owner, *of, NOW, "operator:ada", {})
+    assert not await erase(owner, *of, NOW, "operator:ada", {})
+    assert await owner.fetchval("SELECT version FROM customers") == 3
+    kinds = await owner.fetch("SELECT kind FROM customer_events ORDER BY version")
+    assert [row["kind"] for row in kinds] == ["x", ERASED]
+
+
+async def test_an_endpoint_is_disabled_whatever_events_somebody_made_up_for_it(
+    deployment: Deployment, owner: asyncpg.Connection
+) -> None:
+    entity, endpoint_id = deployment.ours.legal_entity_id, deployment.ours.api_key_id
+    endpoint = Endpoint(
+        legal_entity_id=entity, endpoint_id=endpoint_id, version=1, host="shop.example", kinds=(),
+        state="enabled", state_reason=None, created_at=NOW,
+    )  # fmt: skip
+    await begin(owner, [entity])
+    await add_endpoint(owner, endpoint, None, "operator:ada")
+    await owner.execute(MADE_UP["events"], entity, endpoint_id, NOW)
+    after = await set_state(owner, endpoint, "disabled", "x", actor="operator:ada", at=NOW)
+    assert (after.version, after.state) == (3, "disabled")
+    assert await lock_endpoint(owner, entity, endpoint_id) == after
+    await owner.execute("ROLLBACK")
 
 
 async def test_an_alarm_is_cleared_whatever_events_somebody_made_up_for_it(
@@ -95,11 +142,7 @@ async def test_an_alarm_is_cleared_whatever_events_somebody_made_up_for_it(
     )  # fmt: skip
     await begin(owner, [entity])
     await raise_alarms(owner, [raised], "worker")
-    await owner.execute(
-        "INSERT INTO events (legal_entity_id, payment_id, version, kind, actor, at, row_digest, "
-        "payload) VALUES ($1, $2, 2, 'x', 'api', $3, sha256(''), '')",
-        entity, raised.alarm_id, NOW,
-    )  # fmt: skip
+    await owner.execute(MADE_UP["events"], entity, raised.alarm_id, NOW)
     cleared = await clear_alarm(
         owner, entity, raised.alarm_id, by="operator:ada", because="seen to", at=NOW
     )

@@ -331,6 +331,10 @@ async def test_what_a_bank_has_taken_meanwhile_is_not_sent(till, disputed):
     assert claimed.is_claimed_by_bank is (disputed > AMOUNT - PART)
     if not claimed.is_claimed_by_bank:
         return
+    assert claimed.refund.opened_at is None
+    till.clock.advance(LEASE)  # whoever had it was killed
+    [claimed] = await till.desk.claim(10)
+    assert (claimed.effect, claimed.first, claimed.is_claimed_by_bank) == (Send(), True, True)
     nobody: Any = SimpleNamespace(refund=None)  # who is not asked
     answered = await till.desk._call(claimed.effect, nobody, nobody, claimed)
     assert answered.call.outcome == DISPUTED
@@ -340,6 +344,18 @@ async def test_what_a_bank_has_taken_meanwhile_is_not_sent(till, disputed):
     assert (payment.refunding_minor, payment.refunded_minor) == (0, 0)
     assert payment.withheld_minor == disputed
     assert payment.refundable_minor == AMOUNT - disputed
+
+
+async def test_what_is_set_aside_is_what_the_claim_before_it_met_first(till):
+    """One refund that breaks its claim must not have others set aside in its place."""
+    await till.refund()
+    await till.desk.claim(0)
+    order = list(till.desk._buckets)
+    assert sorted(order) == list(range(BUCKETS))
+    assert len(await till.desk.set_aside()) == 1
+    assert till.desk._buckets == order
+    await till.desk.claim(1)
+    assert till.desk._buckets != order  # no bucket's backlog comes always first
 
 
 async def test_what_is_not_found_is_not_sent_again_once_a_bank_has_taken_it(till):

@@ -148,7 +148,7 @@ async def test_what_is_due_is_marked_and_said_by_the_exit_code(
         ("sk_test_" + "a" * 600, KIND, "has to look like"),
         (HOOK, KIND, "has to look like"),
         (FIRST, "stripe_webhook_secret", "has to look like whsec_…"),
-        (FIRST, "braintree_webhook_key", "is made of braintree_keys, and ends with them"),
+        (FIRST, "braintree_webhook_key", "is made of braintree_keys: enter those"),
         (FIRST, "bank_token", "there is no such kind of secret; kinds are: stripe_api_key"),
     ],
 )

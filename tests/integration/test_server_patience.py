@@ -14,6 +14,7 @@ from strongroom.http.front_door import Application, FrontDoor, Receive, Scope, S
 from strongroom.local.ports import LOOPBACK
 from tests.integration.test_server import CHUNKED, SECONDS_MAX, Reading, Taking, hello, serving
 
+LARGE_BYTES = 16 * 1024 * 1024
 ENDLESS = {
     "a trailer": b"0\r\nx: " + b"a" * 1000,
     "trailers": b"0\r\n" + b"a: b\r\n" * 100,
@@ -69,7 +70,7 @@ async def test_no_more_is_kept_of_a_webhook_for_an_account_that_nobody_has() -> 
 
 
 async def large(_scope: Scope, _receive: Receive, send: Send) -> None:
-    await write_reply(send, Reply(200, b"x" * 16 * 1024 * 1024))
+    await write_reply(send, Reply(200, b"x" * LARGE_BYTES))
 
 
 @pytest.mark.parametrize("more", [b"", b"Connection: close\r\n"])
@@ -90,14 +91,26 @@ async def test_who_reads_no_answer_holds_no_connection(
             await is_over.wait()
 
 
-async def test_who_reads_slowly_gets_all_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "UNREAD_SECONDS_MAX", 0.5)
+@pytest.mark.parametrize("more", [b"", b"Connection: close\r\n"])
+async def test_who_reads_slowly_gets_all_of_it(
+    monkeypatch: pytest.MonkeyPatch, more: bytes
+) -> None:
+    """However often the server looks whether it is still being read meanwhile."""
+    monkeypatch.setattr(server, "UNREAD_SECONDS_MAX", 0.25)
+    looks, look = 0, server.BoundedProtocol._look_at_reader
+
+    def counted(protocol: server.BoundedProtocol, before: int) -> None:
+        nonlocal looks
+        looks += 1
+        look(protocol, before)
+
+    monkeypatch.setattr(server.BoundedProtocol, "_look_at_reader", counted)
     async with serving(large) as port, asyncio.timeout(SECONDS_MAX):
         reader, writer = await asyncio.open_connection(LOOPBACK, port, limit=64 * 1024)
-        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n" + more + b"\r\n")
         got = 0
-        while piece := await reader.read(1024 * 1024):
-            got += len(piece)
-            await asyncio.sleep(0.002)
+        while got < LARGE_BYTES:
+            got += len(await reader.readexactly(min(256 * 1024, LARGE_BYTES - got)))
+            await asyncio.sleep(0.04)
         writer.close()
-    assert got > 16 * 1024 * 1024
+    assert looks > 2

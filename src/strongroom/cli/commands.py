@@ -255,9 +255,10 @@ def payments_list(options: argparse.Namespace) -> int:
             return (await list_payments(pool, entity, filters, None, options.limit)).payments
 
     for payment in asyncio.run(run()):
-        print(
+        told = (
             f"{to_text('pay', payment.payment_id)}  {rfc3339(payment.created_at)}  "
             f"{as_decimal_text(payment.amount_minor, payment.currency):>16}  "
             f"{payment.status:<24}{payment.merchant_reference}"
         )
+        print(plain(told))
     return 0

@@ -11,6 +11,7 @@ import msgspec
 from strongroom.access.api_keys import SQL as ACCESS_SQL
 from strongroom.alarms.raising import clear_alarm
 from strongroom.cli.named import entity_of, id_of
+from strongroom.cli.plain import plain
 from strongroom.clock import SystemClock, rfc3339
 from strongroom.config import ConfigurationError, Home
 from strongroom.database import Connection, begin
@@ -53,7 +54,7 @@ def ghosts_list(options: argparse.Namespace) -> int:
     if options.json:
         print(msgspec.json.format(msgspec.json.encode(found)).decode())
     else:
-        print("\n".join("  ".join(one.values()) for one in found) or "no charge is unknown")
+        print("\n".join(plain("  ".join(one.values())) for one in found) or "no charge is unknown")
     return 0
 
 

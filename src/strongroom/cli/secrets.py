@@ -159,6 +159,9 @@ def _enter(options: argparse.Namespace, enter: Enter, done: str) -> int:
             "it in the list of processes. Roll it at the gateway, and enter the new one."
         )
     home, kind = Home(options.home), kind_of(options.kind)
+    source = next((name for name, made in DERIVED.items() if made == kind.name), None)
+    if source is not None:  # else one could outlive what it is made of
+        raise ConfigurationError(f"a {kind.name} is made of {source}: enter those.")
 
     async def run() -> int:
         async with owners_vault(home) as (connection, keyring):
@@ -186,11 +189,6 @@ async def _account(connection: Connection, owner: str, kind: SecretKind) -> Acco
     """The account that is meant. Raises ConfigurationError."""
     if kind.owner != "gwa":
         raise ConfigurationError(f"a {kind.name} is made and ended by `strongroom endpoints`.")
-    source = next((name for name, made in DERIVED.items() if made == kind.name), None)
-    if source is not None:  # else one could outlive what it is made of
-        raise ConfigurationError(
-            f"a {kind.name} is made of {source}, and ends with them: set those."
-        )
     row = await account_of(connection, id_of("gwa", owner), what := f"account at {kind.gateway}")
     if row["gateway"] != kind.gateway:
         raise ConfigurationError(f"there is no such {what}.")

@@ -13,6 +13,7 @@ import msgspec
 
 from strongroom.access.api_keys import SQL as ACCESS_SQL
 from strongroom.cli.named import entity_named, entity_of, id_of
+from strongroom.cli.plain import plain
 from strongroom.cli.secrets import entered, vault_at_hand
 from strongroom.clock import SystemClock, microseconds_since_epoch, rfc3339
 from strongroom.config import ConfigurationError, Home, replace_file
@@ -319,10 +320,11 @@ def endpoints_show(options: argparse.Namespace) -> int:
         last = "" if line["outcome"] is None else f"  {line['outcome']}{status}"
         when = f"  {line['ended_at']}" if line["ended_at"] else "  behind another"
         when = f"  next {line['next_at']}" if line["next_at"] else when
-        print(
+        told = (
             f"log {line['index']}  {line['subject']}  {line['kind']}  {line['state']}  "
             f"tries {line['tries']}{last}{when}"
         )
+        print(plain(told))
     return 0
 
 

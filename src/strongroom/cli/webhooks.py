@@ -104,7 +104,7 @@ def webhooks_arrived(options: argparse.Namespace) -> int:
         for line in lines:
             became = line.state if line.reason is None else f"{line.state} {line.reason}"
             number = f"{line.sent:>8} sent  {line.listed:>6} listed"
-            print(f"{number}  {line.last}  {line.kind:<40}{became}")
+            print(plain(f"{number}  {line.last}  {line.kind:<40}{became}"))
         sent, listed = sum(line.sent for line in lines), sum(line.listed for line in lines)
         print(f"{sent} webhooks were sent and genuine; {listed} were only in the gateway's list")
     return 0 if any(line.sent for line in lines) else 1

@@ -18,7 +18,7 @@ WHERE legal_entity_id = $1 AND customer_id = $2 AND version = $3 - 1 RETURNING c
 
 -- erase_customer: nothing is left by which somebody who guesses could be told that it was so
 UPDATE customers SET version = $3, email_index = NULL, digest_salt = $4, updated_at = $5
-WHERE legal_entity_id = $1 AND customer_id = $2 AND version = $3 - 1 RETURNING customer_id;
+WHERE legal_entity_id = $1 AND customer_id = $2 AND version < $3 RETURNING customer_id;
 
 -- erase_customer_keys: no request that made or changed the customer, or what he had saved, can be
 -- tried out against its digest
@@ -29,6 +29,9 @@ WHERE k.legal_entity_id = $1 AND (k.owner_id = $2 OR k.owner_id IN (
 
 -- kind_of_customer_event: what happened last
 SELECT kind FROM customer_events WHERE legal_entity_id = $1 AND owner_id = $2 AND version = $3;
+
+-- last_of_customer: the version of the last event, whoever wrote it
+SELECT max(version) FROM customer_events WHERE legal_entity_id = $1 AND owner_id = $2;
 
 -- add_customer_event: what happened to a customer
 INSERT INTO customer_events (legal_entity_id, owner_id, version, kind, actor, at, row_digest,

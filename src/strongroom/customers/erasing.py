@@ -45,7 +45,9 @@ async def erase(
         last = await connection.fetchval(SQL["kind_of_customer_event"], *of, before.version)
         if last == ERASED:
             return False
-        salt, version = os.urandom(SALT_BYTES), before.version + 1
+        # After whatever somebody may have made up with the login of a process.
+        newest = await connection.fetchval(SQL["last_of_customer"], *of)
+        salt, version = os.urandom(SALT_BYTES), 1 + max(before.version, newest or 0)
         after = replace(before, version=version, email_index=None, digest_salt=salt, updated_at=at)
         await connection.execute(SQL["erase_customer"], *of, version, salt, at)
         await connection.execute(SQL["erase_customer_keys"], *of, ERASED_FINGERPRINT)

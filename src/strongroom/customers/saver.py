@@ -5,6 +5,7 @@ long as it takes.
 """
 
 import asyncio
+import random
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
@@ -19,6 +20,7 @@ from strongroom.customers.rows import SQL, plan, read_methods, tell, write
 from strongroom.customers.saving import (
     LABEL,
     SAME_KEY_WINDOW,
+    AtWallet,
     Card,
     Detached,
     Made,
@@ -43,6 +45,7 @@ from strongroom.database import (
 )
 from strongroom.errors import described
 from strongroom.gateways.accounts import Accounts
+from strongroom.gateways.lines import Lines, places_for
 from strongroom.gateways.port import Account
 from strongroom.gateways.wallet import Wallet
 from strongroom.payments.states import Call, Unknown
@@ -93,7 +96,7 @@ class Saver:
         bell: NoBell = NO_BELL,
     ) -> None:
         self._pool, self._clock, self._wallets = pool, clock, wallets
-        self._calls = Calls(clock, deadline)
+        self._calls = Calls(clock, deadline, Lines(places_for(CLAIMED_MAX)))
         self._lane = bell.lane(SQL["methods_due"])
         self._subjects, self._accounts = subjects, Accounts(pool)
         self._lease, self._buckets = deadline * LEASE_DEADLINES, list(buckets)
@@ -120,6 +123,7 @@ class Saver:
     async def step(self) -> int:
         """Works on what is due, at most CLAIMED_MAX at once; returns how many there were."""
         now = self._clock.now()
+        random.shuffle(self._buckets)  # no bucket's backlog comes always first
         async with writing(self._pool, [], buckets=self._buckets) as connection:
             rows = await connection.fetch(
                 SQL["claim_methods"], self._buckets, now, CLAIMED_MAX, now + self._lease
@@ -206,7 +210,7 @@ class Saver:
         return msgspec.json.decode(content, type=Card)
 
     async def _ask(
-        self, step: Step, saving: Saving, account: Account
+        self, step: AtWallet, saving: Saving, account: Account
     ) -> tuple[Made | SavingAnswer, Call]:
         wallet = self._wallets[saving.gateway]
         silence: SavingAnswer = Unknown("no_answer")
@@ -216,7 +220,7 @@ class Saver:
                 return known, call
             ask = wallet.prepare if step == "prepare" else wallet.keep
             asking = ask(account, saving, known.object_id)
-            return await self._calls.listen(asking, silence, step)
+            return await self._calls.ask(account, step, asking, silence)
         if step == "adopt" and saving.adopted is not None:
             # Nothing is asked of the gateway but what it has: however often, it changes nothing.
             saving = msgspec.structs.replace(saving, token=saving.adopted.token)
@@ -228,7 +232,7 @@ class Saver:
             "detach": wallet.detach,
             "refresh": wallet.look_at_saved,
         }
-        return await self._calls.listen(asks[step](account, saving), silence, step)
+        return await self._calls.ask(account, step, asks[step](account, saving), silence)
 
     async def _gateway_customer(
         self, saving: Saving, account: Account, wallet: Wallet
@@ -247,11 +251,9 @@ class Saver:
         if row["gateway_object_id"] is None:
             name = f"sr_{saving.customer_id.hex}_{account.gateway_account_id.hex}"
             moment = int(row["opened_at"].timestamp())
-            made, call = await self._calls.listen(
-                wallet.make_customer(account, saving.customer_id, f"{name}_{moment}"),
-                Unknown("no_answer"),
-                "create_customer",
-            )
+            asking = wallet.make_customer(account, saving.customer_id, f"{name}_{moment}")
+            silence = Unknown("no_answer")
+            made, call = await self._calls.ask(account, "create_customer", asking, silence)
             async with writing(self._pool, [entity]) as connection:
                 if isinstance(made, Made):
                     await connection.execute(SQL["keep_gateway_customer"], *key, made.object_id)

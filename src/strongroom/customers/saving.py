@@ -139,9 +139,8 @@ SavingAnswer = (
 
 # What is to be done.
 
-Step = Literal[
-    "prepare", "adopt", "keep", "save", "look", "cancel", "detach", "refresh", "give_up", "rest"
-]
+AtWallet = Literal["prepare", "adopt", "keep", "save", "look", "cancel", "detach", "refresh"]
+Step = AtWallet | Literal["give_up", "rest"]
 
 
 def step_of(saving: Saving, now: datetime) -> Step:

@@ -35,6 +35,12 @@ Operation = Literal[
     "tell_dispute",
     "calculate_tax",
     "report_tax",
+    "create_customer",
+    "keep",
+    "adopt",
+    "save",
+    "detach",
+    "refresh",
 ]
 WithheldWhy = Literal["gateway_resting", "account_busy"]
 

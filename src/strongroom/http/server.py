@@ -26,6 +26,8 @@ BARREN_BYTES_MAX: Final = 64 * 1024
 """Of one request after its head, beside its body: trailers, and what stands between chunks."""
 UNREAD_SECONDS_MAX: Final = 30.0
 """How long an answer may wait for a client that does not read, and a closed connection for it."""
+READ_BYTES_MIN: Final = 256 * 1024
+"""What a client has to read of an answer in that time, or half of what is left, to go on."""
 KEEP_ALIVE_SECONDS: Final = 75
 BACKLOG: Final = 2048
 CONNECTIONS_MAX: Final = 10_000
@@ -144,9 +146,11 @@ class BoundedProtocol(HttpToolsProtocol):
         self._wait_for_reader()
 
     def resume_writing(self) -> None:
-        """It reads."""
+        """It reads. What is left of the last answer may still keep a connection that is closing."""
         super().resume_writing()
         self._has_read()
+        if self.transport.is_closing():
+            self._wait_for_reader()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Nobody waits any more."""
@@ -201,9 +205,19 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _wait_for_reader(self) -> None:
         """A connection ends only once all was read, so one that nobody reads is broken off."""
-        if self._unread is None and self.transport.get_write_buffer_size():
+        waiting = self.transport.get_write_buffer_size()
+        if self._unread is None and waiting:
             loop = asyncio.get_running_loop()
-            self._unread = loop.call_later(UNREAD_SECONDS_MAX, self.transport.abort)
+            self._unread = loop.call_later(UNREAD_SECONDS_MAX, self._look_at_reader, waiting)
+
+    def _look_at_reader(self, before: int) -> None:
+        """Who has read something has more time for the rest."""
+        self._unread = None
+        read = before - self.transport.get_write_buffer_size()
+        if read >= min(READ_BYTES_MIN, before / 2):
+            self._wait_for_reader()
+        else:
+            self.transport.abort()
 
     def _has_read(self) -> None:
         if self._unread is not None:

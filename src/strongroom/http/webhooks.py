@@ -19,6 +19,7 @@ from strongroom.directory import Entities
 from strongroom.errors import Invalid, Missing, Unavailable
 from strongroom.gateways.accounts import Accounts, NoSuchAccount
 from strongroom.gateways.port import Account
+from strongroom.http.asking import problem_of
 from strongroom.http.exchange import Reply, json_reply
 from strongroom.ids import MalformedId, from_text, tag_of
 from strongroom.telemetry.port import NO_TELEMETRY, NoTelemetry
@@ -102,8 +103,11 @@ class WebhookOperations:
         return found[1].decode(), found[2].decode()
 
     async def check_account(self, gateway: str, account_text: str) -> None:
-        """Raises Problem where the gateway has no such account of ours."""
-        await self._account(gateway, account_text)
+        """Raises Problem where the gateway has no such account of ours, or nobody can tell."""
+        try:
+            await self._account(gateway, account_text)
+        except Exception as error:  # noqa: BLE001 - no bug may leave a caller without an answer
+            raise problem_of(error) from None
 
     async def receive(
         self, gateway: str, account_text: str, headers: Sequence[tuple[bytes, bytes]], body: bytes

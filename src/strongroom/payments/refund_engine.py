@@ -106,6 +106,7 @@ class RefundDesk:
         Raises what the database raises; nothing is claimed then, or the lease lapses by itself.
         """
         now = self._clock.now()
+        random.shuffle(self._buckets)  # no bucket's backlog comes always first
         async with writing(self._pool, [], buckets=self._buckets) as connection:
             jobs = await self._lease_jobs(connection, most, now)
             if not jobs:
@@ -115,10 +116,14 @@ class RefundDesk:
             refunds = {row["refund_id"]: refund_of(row) for row in rows}
             effects = {refund_id: refund_due(refund) for refund_id, refund in refunds.items()}
             fresh = [refunds[one] for one, effect in effects.items() if isinstance(effect, Open)]
+            payments: dict[UUID, Payment] = {}
             disputed: set[UUID] = set()
             if fresh:
                 payments = await self._payments_of(connection, fresh)
                 disputed = {one for one, payment in payments.items() if payment.is_claimed_twice}
+                # What is not sent is not opened either: who comes after a kill knows as much.
+                fresh = [one for one in fresh if one.payment_id not in disputed]
+            if fresh:
                 refunds.update(await self._open(connection, fresh, payments, now))
             over = [job for job in jobs if isinstance(effects.get(job["refund_id"]), Rest)]
             if over:
@@ -146,7 +151,6 @@ class RefundDesk:
     async def _lease_jobs(
         self, connection: Connection, most: int, now: datetime
     ) -> Sequence[asyncpg.Record]:
-        random.shuffle(self._buckets)  # no bucket's backlog comes always first
         return await connection.fetch(
             SQL["claim_refunds"], self._buckets, now, most, now + self._lease
         )

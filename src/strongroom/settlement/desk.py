@@ -90,8 +90,6 @@ NEW_ACCOUNTS_EVERY: Final = timedelta(minutes=1)
 AGAIN_SECONDS: Final = (2, 5, 15, 60, 300, 900)
 UNSEEN_TRIES: Final = 3
 """A look that a webhook brought can come before its gateway's reads show the object."""
-UNDER_WAY_SECONDS: Final = 300
-"""Longer than a call that was sent can still be under way."""
 
 ALARMING: Final = frozenset({OTHER_ENTITY, OTHER_ACCOUNT, OTHER_OBJECT, OTHER_AMOUNT})
 
@@ -260,7 +258,7 @@ class SettlementDesk:
         told, call = await self._teller.tell(account, gateway, due)
         if isinstance(told, Seen) and call is not None:
             await self._settle(look, account, told, call, Ended("done"))
-        elif isinstance(told, NotTaken) and call is not None and (due.first or _is_alone(look)):
+        elif isinstance(told, NotTaken) and call is not None and due.alone:
             await self._settle(look, account, due.seen, call, Ended("refused", told.why))
         else:
             unopened = due.answer.answer_id if isinstance(told, NotSent) and due.first else None
@@ -332,9 +330,11 @@ class SettlementDesk:
         """What the account showed before is asked for again: it may be another account's keys that
         somebody entered. So is what may be too new to be shown.
         """
-        is_new = look.tries <= UNSEEN_TRIES
+        is_new, now = look.tries <= UNSEEN_TRIES, self._clock.now()
         async with writing(self._pool, [look.legal_entity_id]) as connection:
             is_known = bool(await known_of(connection, look, [look.gateway_object_id]))
+            if is_known and not is_new and await is_ours(connection, look):
+                await self._park(connection, look, OTHER_OBJECT, now)
         if is_known or is_new:
             await self._in_vain(look, call)
         else:
@@ -387,11 +387,6 @@ class SettlementDesk:
             account = to_text("gwa", look.gateway_account_id)
             ids = [account, look.gateway_object_id, look.gateway_event_id]
             log.warning("webhook_mismatched", reason=reason, ids=ids)
-
-
-def _is_alone(look: Look) -> bool:
-    """Whether nothing that was sent before can be under way any more: the wait since was long."""
-    return look.tries > AGAIN_SECONDS.index(UNDER_WAY_SECONDS) + 1
 
 
 def _again_after(look: Look) -> timedelta:

@@ -3,8 +3,8 @@ SELECT legal_entity_id FROM directory.legal_entities WHERE bucket = ANY ($1::sma
 
 -- begin_lists: the lists of each account in use at these gateways that are not looked through yet;
 -- what is older than the account is here is nothing of ours
-INSERT INTO settlement_looks (legal_entity_id, gateway_account_id, noun, gateway_object_id, bucket,
-  run_at, seen_until)
+INSERT INTO settlement_looks AS l (legal_entity_id, gateway_account_id, noun, gateway_object_id,
+  bucket, run_at, seen_until)
 SELECT a.legal_entity_id, a.gateway_account_id, item.noun, '', e.bucket, $4, a.created_at
 FROM unnest($2::text[], $3::text[]) AS item (gateway, noun)
 CROSS JOIN LATERAL (SELECT found.legal_entity_id, found.gateway_account_id, found.created_at
@@ -12,7 +12,8 @@ CROSS JOIN LATERAL (SELECT found.legal_entity_id, found.gateway_account_id, foun
   WHERE found.legal_entity_id = ANY ($1::uuid[]) AND found.gateway = item.gateway) a
 CROSS JOIN LATERAL (SELECT found.bucket FROM directory.legal_entities found
   WHERE found.legal_entity_id = a.legal_entity_id LIMIT 1) e
-ON CONFLICT DO NOTHING;
+ON CONFLICT (legal_entity_id, gateway_account_id, noun, gateway_object_id) DO UPDATE
+SET seen_until = excluded.seen_until WHERE l.seen_until IS NULL;
 
 -- claim_looks: take what is due in these buckets; run_at becomes the end of the lease
 WITH due AS MATERIALIZED (

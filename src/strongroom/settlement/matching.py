@@ -36,7 +36,7 @@ async def not_ours(connection: Connection, look: Look, seen: Seen) -> str | None
         return UNKNOWN
     if attempt["gateway_account_id"] != look.gateway_account_id:
         return OTHER_ACCOUNT
-    if attempt["gateway_object_id"] is None:
+    if attempt["gateway_object_id"] is None and attempt["is_sought"]:
         return NOT_YET
     return None if attempt["gateway_object_id"] == seen.intent_id else OTHER_OBJECT
 

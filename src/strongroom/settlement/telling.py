@@ -1,6 +1,6 @@
 """Sends answers to disputes, and writes down what becomes of them."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 import asyncpg
@@ -26,6 +26,8 @@ from strongroom.vault.keys import UNAVAILABLE, Keyring
 from strongroom.work.calls import Calls
 
 UNREADABLE: Final = "evidence_unreadable"
+UNDER_WAY_AFTER: Final = timedelta(minutes=5)
+"""Longer than a call that was sent can still be under way: deadline, late listening, slack."""
 
 log = structlog.get_logger()
 
@@ -36,6 +38,8 @@ class DueAnswer(NamedTuple):
     answer: DisputeAnswer
     seen: Seen
     first: bool
+    alone: bool
+    """Whether nothing that was sent for it before can be under way any more."""
 
 
 class Ended(NamedTuple):
@@ -104,9 +108,10 @@ async def settle_answer(
     if ended is None:
         due = answer_due(dispute, answer, now)
         if isinstance(due, SendAnswer):
-            of = entity, answer.answer_id
+            of, sent_at = (entity, answer.answer_id), row["updated_at"]  # the last time, if any
             await connection.execute(SQL["answer_opened"], *of, now, dispute.submissions)
-            return DueAnswer(answer, seen, due.first)
+            alone = due.first or now - sent_at >= UNDER_WAY_AFTER
+            return DueAnswer(answer, seen, due.first, alone)
         ended = Ended(due.status, due.why)
     after = decision.payment.changed(now)
     told = {"id": answer.answer_id, "kind": answer.kind, "submits": answer.submits}

@@ -97,9 +97,12 @@ async def note(
     connection: Connection, endpoint: Endpoint, kind: str, *, actor: str, at: datetime, **more: Any
 ) -> Endpoint:
     """Leaves an event of one whose row the transaction holds, as it now is; each is its next
-    version.
+    version, after whatever somebody may have made up with the login of a process.
     """
-    after = replace(endpoint, version=endpoint.version + 1)
+    newest = await connection.fetchval(
+        SQL["last_of_endpoint"], endpoint.legal_entity_id, endpoint.endpoint_id
+    )
+    after = replace(endpoint, version=1 + max(endpoint.version, newest or 0))
     await connection.execute(
         SQL["note_endpoint"],
         after.legal_entity_id,

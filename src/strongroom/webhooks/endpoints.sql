@@ -123,10 +123,13 @@ WITH added AS (
 INSERT INTO events (legal_entity_id, payment_id, version, kind, actor, at, row_digest, payload)
 SELECT $1, endpoint_id, 1, 'webhook_endpoint.created', $8, $7, $9, $10 FROM added;
 
+-- last_of_endpoint: the version of the last event, whoever wrote it
+SELECT max(version) FROM events WHERE legal_entity_id = $1 AND payment_id = $2;
+
 -- note_endpoint: the event of an endpoint's next version
 WITH done AS (
   UPDATE webhook_endpoints SET version = $3
-  WHERE legal_entity_id = $1 AND endpoint_id = $2 AND version = $3 - 1
+  WHERE legal_entity_id = $1 AND endpoint_id = $2 AND version < $3
   RETURNING endpoint_id
 )
 INSERT INTO events (legal_entity_id, payment_id, version, kind, actor, at, row_digest, payload)

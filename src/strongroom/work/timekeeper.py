@@ -18,8 +18,9 @@ from strongroom.config import ConfigurationError
 from strongroom.database import UNREACHABLE
 
 DIFFERENCE_MAX: Final = timedelta(seconds=2)
-"""Two workers that differ by so much in either sense stay within the slack of a lease
-(`LEASE_OVER_DEADLINE`); machines that keep time by NTP differ by milliseconds."""
+"""Machines that keep time by NTP differ by milliseconds. Two workers that differ by so much, one in
+each sense, may take a lease over while its holder's last call is under way: keys at gateways, and
+looks before anything is sent again, keep that from charging twice."""
 MILLISECOND: Final = timedelta(milliseconds=1)
 LOOK_SECONDS: Final = 1.0
 LOOK_SECONDS_MAX: Final = 5.0
