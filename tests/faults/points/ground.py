@@ -229,9 +229,10 @@ class Ground:
             await self._to_server(f"DROP DATABASE {old} WITH (FORCE)")
 
     async def restart_database(self) -> None:
-        """Immediate shutdown, and a start with recovery."""
-        await self._forget_owner()
-        await self.server.restart_at_once()
+        """Immediate shutdown, and a start with recovery; who asks past the proxy waits for it."""
+        async with self._one_at_a_time:
+            await self._forget_owner()
+            await self.server.restart_at_once()
 
     async def still(self) -> None:
         """Our processes are gone, and what they had sent to the database is over."""
@@ -261,12 +262,13 @@ class Ground:
             owner.terminate()
 
     async def _to_server(self, *statements: str) -> None:
-        connection = await asyncpg.connect(self.server.url("postgres"), timeout=20)
-        try:
-            for statement in statements:
-                await connection.execute(statement)
-        finally:
-            await connection.close()
+        async with self._one_at_a_time:
+            connection = await asyncpg.connect(self.server.url("postgres"), timeout=20)
+            try:
+                for statement in statements:
+                    await connection.execute(statement)
+            finally:
+                await connection.close()
 
     # The providers.
 
