@@ -67,6 +67,10 @@ def opened_whole(file: Path | None) -> Iterator[TextIO]:
         return
     if file.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if file.exists() and not file.is_file():  # a device or a pipe, which no file may replace
+        with file.open("w", encoding="utf-8", newline="") as out:
+            yield out
+        return
     # What is written to is new, whoever else may write in that folder.
     part = file.with_name(f".{file.name}.{os.urandom(8).hex()}.part")
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
