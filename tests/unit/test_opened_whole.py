@@ -1,4 +1,4 @@
-"""Where a command writes to: a file of its owner's, whole or not at all, and never over a device."""
+"""Where a command writes to: a file of its owner's, whole or not at all, never over a device."""
 
 import os
 import stat
@@ -16,16 +16,21 @@ def test_a_file_is_its_owners_and_there_once_it_is_whole(tmp_path: Path) -> None
         out.write("x")
         assert not file.exists()
     assert (file.read_text(), file.stat().st_mode & 0o777) == ("x", 0o600)
-    assert os.listdir(tmp_path) == ["told"]
+    assert [*tmp_path.iterdir()] == [file]
 
 
 def test_what_breaks_off_leaves_what_was_there(tmp_path: Path) -> None:
     (file := tmp_path / "told").write_text("before")
-    with pytest.raises(RuntimeError), opened_whole(file) as out:
-        out.write("x")
-        raise RuntimeError
+
+    def break_off() -> None:
+        with opened_whole(file) as out:
+            out.write("x")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        break_off()
     assert file.read_text() == "before"
-    assert os.listdir(tmp_path) == ["told"]
+    assert [*tmp_path.iterdir()] == [file]
 
 
 def test_where_a_link_points_to_is_not_written(tmp_path: Path) -> None:
