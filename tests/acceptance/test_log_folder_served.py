@@ -125,7 +125,7 @@ def epoch_made(logs: Path, entity: str, epoch: int, entries: int) -> NoteVerifie
         Entry(
             kind=OPENED if number == opened.size else "payment.changed",
             subject_id=UUID(int=number), version=1, at=NOW, row_format=1, row_digest=bytes(32),
-            actor="test", payload=opened.payload(),
+            actor="operator:ada", payload=opened.payload(),
         ).content()
         for number in range(entries)
     ]  # fmt: skip

@@ -88,7 +88,7 @@ LIST_OVERLAP: Final = timedelta(days=1)
 """A list is asked for from so long before the last one: clocks differ, and lists may lag."""
 NEW_ACCOUNTS_EVERY: Final = timedelta(minutes=1)
 AGAIN_SECONDS: Final = (2, 5, 15, 60, 300, 900)
-UNSEEN_TRIES: Final = 3
+UNSEEN_TRIES: Final = 2
 """A look that a webhook brought can come before its gateway's reads show the object."""
 
 ALARMING: Final = frozenset({OTHER_ENTITY, OTHER_ACCOUNT, OTHER_OBJECT, OTHER_AMOUNT})
