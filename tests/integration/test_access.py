@@ -49,6 +49,14 @@ ABOUT_ANOTHER = (
 )
 
 
+def event_statement(events: str, owner_id: str) -> str:
+    """Writes an event: legal entity, owner, version, actor, and a text of when."""
+    return (
+        f"INSERT INTO {events} (legal_entity_id, {owner_id}, version, kind, actor, at, row_digest, "
+        "payload) VALUES ($1, $2, $3, 'x', $4, $5::text::timestamptz, sha256(''), '')"
+    )
+
+
 @pytest.fixture
 async def api(deployment: Deployment) -> AsyncIterator[asyncpg.Connection]:
     """A connection with the rights of the API."""
@@ -123,11 +131,7 @@ class TestRowLevelSecurity:
     ) -> None:
         """Else who has stolen a login could have the log sign what no person has done."""
         ours = deployment.ours
-        statement = (
-            f"INSERT INTO {events} (legal_entity_id, {owner_id}, version, kind, actor, at, "
-            "row_digest, payload) "
-            "VALUES ($1, $2, 9, 'x', $3, '2026-12-01', sha256(''), '')"
-        )
+        statement = event_statement(events, owner_id)
         connection = await asyncpg.connect(
             deployment.url(login), server_settings={"search_path": "strongroom, directory"}
         )
@@ -135,7 +139,7 @@ class TestRowLevelSecurity:
             for actor in ("operator:alice", login):
                 await begin(connection, [ours.legal_entity_id])
                 written = connection.execute(
-                    statement, ours.legal_entity_id, ours.payment_id, actor
+                    statement, ours.legal_entity_id, ours.payment_id, 9, actor, "2026-12-01"
                 )
                 if actor == login:
                     assert await written == "INSERT 0 1"

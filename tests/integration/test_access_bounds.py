@@ -11,7 +11,7 @@ from strongroom.database import begin
 from strongroom.webhooks.endpoint_rows import add_endpoint, lock_endpoint, set_state
 from strongroom.webhooks.endpoints import Endpoint
 from tests.integration.conftest import NOW, Deployment
-from tests.integration.test_access import EVENTS_AND_OWNERS, LOGINS
+from tests.integration.test_access import EVENTS_AND_OWNERS, LOGINS, event_statement
 
 NEW_CUSTOMER = """
 INSERT INTO customers (legal_entity_id, customer_id, version, sealed, digest_salt, created_at,
@@ -52,9 +52,8 @@ async def test_no_event_stops_the_log_or_an_operator(
         ):
             await begin(connection, [ours.legal_entity_id])
             written = connection.execute(
-                f"INSERT INTO {events} (legal_entity_id, {owner_id}, version, kind, actor, at, "
-                f"row_digest, payload) VALUES ($1, $2, $3, 'x', $4, '{at}', sha256(''), '')",
-                ours.legal_entity_id, ours.payment_id, version, actor,
+                event_statement(events, owner_id),
+                ours.legal_entity_id, ours.payment_id, version, actor, at,
             )  # fmt: skip
             if version == LAST:
                 assert await written == "INSERT 0 1"
@@ -91,11 +90,8 @@ async def test_a_customer_keeps_a_version_for_its_erasure(
         await api.close()
 
 
-MADE_UP = {
-    events: f"INSERT INTO {events} (legal_entity_id, {owner_id}, version, kind, actor, at, "
-    "row_digest, payload) VALUES ($1, $2, 2, 'x', 'api', $3, sha256(''), '')"
-    for events, owner_id in EVENTS_AND_OWNERS
-}
+MADE_UP = {events: event_statement(events, owner_id) for events, owner_id in EVENTS_AND_OWNERS}
+AS_API = (2, "api", "2026-12-01")
 
 
 async def test_a_customer_is_erased_whatever_events_somebody_made_up_for_it(
@@ -104,7 +100,7 @@ async def test_a_customer_is_erased_whatever_events_somebody_made_up_for_it(
     """Its key is destroyed before: what is left of it would stay for ever."""
     of = deployment.ours.legal_entity_id, deployment.ours.payment_id
     await owner.execute(NEW_CUSTOMER, *of, NOW)
-    await owner.execute(MADE_UP["customer_events"], *of, NOW)
+    await owner.execute(MADE_UP["customer_events"], *of, *AS_API)
     assert await erase(owner, *of, NOW, "operator:ada", {})
     assert not await erase(owner, *of, NOW, "operator:ada", {})
     assert await owner.fetchval("SELECT version FROM customers") == 3
@@ -122,7 +118,7 @@ async def test_an_endpoint_is_disabled_whatever_events_somebody_made_up_for_it(
     )  # fmt: skip
     await begin(owner, [entity])
     await add_endpoint(owner, endpoint, None, "operator:ada")
-    await owner.execute(MADE_UP["events"], entity, endpoint_id, NOW)
+    await owner.execute(MADE_UP["events"], entity, endpoint_id, *AS_API)
     after = await set_state(owner, endpoint, "disabled", "x", actor="operator:ada", at=NOW)
     assert (after.version, after.state) == (3, "disabled")
     assert await lock_endpoint(owner, entity, endpoint_id) == after
@@ -142,7 +138,7 @@ async def test_an_alarm_is_cleared_whatever_events_somebody_made_up_for_it(
     )  # fmt: skip
     await begin(owner, [entity])
     await raise_alarms(owner, [raised], "worker")
-    await owner.execute(MADE_UP["events"], entity, raised.alarm_id, NOW)
+    await owner.execute(MADE_UP["events"], entity, raised.alarm_id, *AS_API)
     cleared = await clear_alarm(
         owner, entity, raised.alarm_id, by="operator:ada", because="seen to", at=NOW
     )

@@ -73,11 +73,15 @@ class Office:
         async with writing(self.pool, [self.entity]) as connection:
             await ask_for_looks(connection, [told], self.clock.now())
 
+    async def work(self) -> None:
+        """What is due, to its end."""
+        await self.desk.begin(10)
+        await asyncio.gather(*self.desk._under_way)
+
     async def ask_now(self) -> None:
         """It is looked at at once."""
         await self.told()
-        await self.desk.begin(10)
-        await asyncio.gather(*self.desk._under_way)
+        await self.work()
 
     async def give_in(self) -> None:
         """The merchant gives the dispute up; nothing is sent yet."""
@@ -95,8 +99,7 @@ class Office:
 
     async def look(self, object_id: str = OBJECT) -> timedelta:
         """One look; how long the next one waits."""
-        await self.desk.begin(10)
-        await asyncio.gather(*self.desk._under_way)
+        await self.work()
         run_at = await self.owner.fetchval(
             "SELECT run_at FROM settlement_looks WHERE gateway_object_id = $1", object_id
         )
@@ -219,8 +222,7 @@ async def test_what_is_paid_out_may_be_known_as_ours_only_later(office: Office) 
         object_id = {"payout": "po_1", "dispute": OBJECT}[noun]
         office.gateway.shown = office.seen() if noun == "dispute" else NoSuchObject()
         await office.told(noun, object_id)
-        await office.desk.begin(10)
-        await asyncio.gather(*office.desk._under_way)
+        await office.work()
         rows = await office.owner.fetch(
             "SELECT gateway_source FROM payout_items WHERE dispute_id IS NOT NULL"
         )
@@ -238,8 +240,7 @@ async def test_a_gateway_that_does_not_answer_is_not_waited_for_again_and_again(
         await office.look()
     asked = office.gateway.asked
     for _ in range(20):
-        await office.desk.begin(10)
-        await asyncio.gather(*office.desk._under_way)
+        await office.work()
         office.clock.advance(16 * MINUTE)
     assert office.gateway.asked <= asked + 1
     assert asked <= WINDOW_CALLS

@@ -132,13 +132,17 @@ def dispute_seen(
     return DisputeDecision(changed, after, kind)
 
 
+def is_sought(status: Status, review: str | None) -> bool:
+    """Whether what was taken of a payment that stands so is not known, and still looked for."""
+    return status in NOT_KNOWN_YET and review is None
+
+
 def waits_for_payment(payment: Payment, seen: Seen) -> bool:
     """Whether it is not known yet what was taken, so that nothing can be held against it.
 
     The payment's own looks go on until that is known; a review would end them.
     """
-    is_open = payment.status in NOT_KNOWN_YET and payment.review is None
-    return is_open and not _fits(payment, seen)
+    return is_sought(payment.status, payment.review) and not _fits(payment, seen)
 
 
 def next_look(dispute: Dispute, now: datetime) -> datetime | None:

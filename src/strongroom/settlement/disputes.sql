@@ -1,8 +1,8 @@
 -- attempt_disputed: the attempt that a dispute says it is about
-SELECT a.gateway_account_id, a.gateway_object_id,
-  (SELECT p.review IS NULL AND p.status IN ('processing', 'requires_action', 'outcome_unknown')
-    FROM payments p WHERE p.legal_entity_id = $1 AND p.payment_id = $2) AS is_sought
+SELECT a.gateway_account_id, a.gateway_object_id, p.status, p.review
 FROM attempts a
+CROSS JOIN LATERAL (SELECT found.status, found.review FROM payments found
+  WHERE found.legal_entity_id = a.legal_entity_id AND found.payment_id = a.payment_id LIMIT 1) p
 WHERE a.legal_entity_id = $1 AND a.payment_id = $2 AND a.attempt_no = $3;
 
 -- dispute_at_gateway: what we know of an account's dispute

@@ -7,7 +7,7 @@ import asyncpg
 
 from strongroom.database import Connection
 from strongroom.ids import tag_of
-from strongroom.settlement.disputes import DisputeDecision, Seen
+from strongroom.settlement.disputes import DisputeDecision, Seen, is_sought
 from strongroom.settlement.looks import SQL, Look
 from strongroom.settlement.payout_desk import SQL as PAYOUTS_SQL
 from strongroom.settlement.rows import SQL as DISPUTES_SQL
@@ -36,7 +36,7 @@ async def not_ours(connection: Connection, look: Look, seen: Seen) -> str | None
         return UNKNOWN
     if attempt["gateway_account_id"] != look.gateway_account_id:
         return OTHER_ACCOUNT
-    if attempt["gateway_object_id"] is None and attempt["is_sought"]:
+    if attempt["gateway_object_id"] is None and is_sought(attempt["status"], attempt["review"]):
         return NOT_YET
     return None if attempt["gateway_object_id"] == seen.intent_id else OTHER_OBJECT
 

@@ -18,9 +18,9 @@ OPEN_EVERY: Final = timedelta(hours=6)
 PAID_AFTER: Final = tuple(timedelta(days=days) for days in (1, 3, 7, 14))
 """A bank returns a payout within five business days (docs.stripe.com/api/payouts/object)."""
 ITEMISED_EVERY: Final = timedelta(hours=1)
+"""What a payout is made of comes somewhat later than itself."""
 ITEMISED_FOR: Final = timedelta(days=3)
 """After its arrival; a gateway never tells what a payout that was made by hand consists of."""
-"""What a payout is made of comes somewhat later than itself."""
 
 
 class Payout(Struct, frozen=True, kw_only=True):

@@ -1,6 +1,6 @@
 """Sends answers to disputes, and writes down what becomes of them."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final, NamedTuple
 
 import asyncpg
@@ -9,6 +9,7 @@ import structlog
 from strongroom.database import Connection
 from strongroom.gateways.port import Account
 from strongroom.payments.journal import changes_payload
+from strongroom.payments.refunds import UNDER_WAY_AFTER
 from strongroom.payments.states import Call, NotSent, Unknown
 from strongroom.settlement.answers import (
     AnswerStatus,
@@ -26,8 +27,6 @@ from strongroom.vault.keys import UNAVAILABLE, Keyring
 from strongroom.work.calls import Calls
 
 UNREADABLE: Final = "evidence_unreadable"
-UNDER_WAY_AFTER: Final = timedelta(minutes=5)
-"""Longer than a call that was sent can still be under way: deadline, late listening, slack."""
 
 log = structlog.get_logger()
 
