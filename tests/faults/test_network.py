@@ -20,7 +20,7 @@ DEADLINE_SECONDS = 2.0
 BRAINTREE = "worker → Braintree"
 FEW: list[Cell] = [
     ("worker → PostgreSQL", "answers_lost"),
-    ("worker → Stripe", "half_open"),
+    ("worker → Stripe", "reset"),
     ("client → API", "reset"),
 ]
 """What every run tries."""

@@ -26,7 +26,7 @@ from tests.unit.disguises import CLEAN, DISGUISES, NESTINGS, Draw, beside, card_
 from tests.unit.honest_bulks import VALUES, bulk
 
 NUMBERS = 10_000
-CLEAN_OF_A_KIND = share(100_000, 30_000)
+CLEAN_OF_A_KIND = share(100_000, 10_000)
 CARD = "4111111111111111"
 KIB = 1024
 BODY_SECONDS_MAX = 5 * 0.015

@@ -16,7 +16,7 @@ from tests.faults.storm.sender import Sender
 from tests.faults.storm.verdict import stored_once
 from tests.plugins.short import share
 
-DELIVERIES = share(20_000, 3000)
+DELIVERIES = share(20_000, 2000)
 PAYMENTS = share(200, 40)
 ENDED = {"state": "applied", "reason": None, "kind": "refund.created", "received_at": 1000.0}
 STRIPE = Event("stripe", b"", b"{}", b"\1" * 32, "evt_a", 1000.1)
