@@ -17,12 +17,12 @@ import socket
 import struct
 import sys
 import traceback
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from litestar import Litestar
 
@@ -66,8 +66,12 @@ class Life:
         self.places: list[str] | None = told["places"]
         """The awaits that are asked for, or None for all of them."""
 
-    async def live(self) -> None:
-        """API, worker and, where it is a part, the signer, until one of them ends."""
+    async def live(self) -> NoReturn:
+        """API, worker and, where it is a part, the signer, until one ends, and all at once with it.
+
+        They are processes of their own elsewhere, so none sees another's end: a loop that is closed
+        would cancel the others, wait for what they do then, and meanwhile answer requests.
+        """
         from strongroom.app import run_worker, serve_api
         from strongroom.cli.signer import run_signer
         from strongroom.config import Home
@@ -79,8 +83,7 @@ class Life:
             running.append(run_signer(home))
         processes = [asyncio.create_task(with_its_parts(one)) for one in running]
         done, _ = await asyncio.wait(processes, return_when=asyncio.FIRST_COMPLETED)
-        for process in done:
-            process.result()
+        _end([error for process in done if (error := process.exception()) is not None])
 
 
 def main() -> None:
@@ -133,11 +136,10 @@ def _reap(parent: socket.socket) -> None:
         parent.sendall(json.dumps(said).encode() + b"\n")
 
 
-def _be(parent: socket.socket, told: dict[str, Any]) -> None:
+def _be(parent: socket.socket, told: dict[str, Any]) -> NoReturn:
     """The child: it never returns."""
     from strongroom.local.process import die_with_parent
 
-    code = 1
     try:
         parent_pid = os.getppid()
         signal.set_wakeup_fd(-1)
@@ -152,12 +154,16 @@ def _be(parent: socket.socket, told: dict[str, Any]) -> None:
         import uvloop
 
         uvloop.run(life.live())
-        code = 0
-    except BaseException:  # noqa: BLE001 - a child must not come back into its parent's loop
-        traceback.print_exc()
-    finally:
-        sys.stderr.flush()
-        os._exit(code)
+    except BaseException as error:  # noqa: BLE001 - or it came back into its parent's loop
+        _end([error])
+
+
+def _end(errors: Sequence[BaseException]) -> NoReturn:
+    """Says why, and is gone."""
+    for error in errors:
+        traceback.print_exception(error)
+    sys.stderr.flush()
+    os._exit(bool(errors))
 
 
 def _say_to(output: str) -> None:

@@ -5,6 +5,8 @@ All of them are `make faults`, for hours; docs/faults.md says how.
 
 import asyncio
 import json
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -268,3 +270,32 @@ def test_every_flow_has_parts_that_there_are() -> None:
 
     known = {*PARTS, *LANES.values(), "signer"}
     assert {part for flow in FLOWS.values() for part in flow.parts} <= known
+
+
+ONE_ENDS = """
+import asyncio
+from strongroom import app
+from tests.faults.points.house import Life
+
+async def api(*_):
+    raise OSError("it has no database")
+
+async def worker(*_):
+    while True:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            print("it saw the other's end")
+
+app.serve_api, app.run_worker = api, worker
+told = {"home": "/", "port": 0, "parts": [], "output": "", "asked": "", "places": []}
+asyncio.run(Life(told).live())
+"""
+
+
+def test_whatever_runs_ends_at_once_with_the_first_that_ends() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", ONE_ENDS], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "it has no database" in done.stderr
