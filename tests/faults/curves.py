@@ -22,7 +22,10 @@ HOLDS_SECONDS: Final = 3.0
 """So long the rate after the window has to be no lower either, on average."""
 LOOK_SECONDS_MAX: Final = 1.0
 SETTLED_SQL: Final = "SELECT count(*) FROM payments WHERE status = 'succeeded'"
-RESTING: Final = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+RESTING: Final = (
+    OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)  # fmt: skip
 
 
 class Point(NamedTuple):
@@ -95,12 +98,20 @@ class Watch:
         """No more points."""
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for ended in await asyncio.gather(*self._tasks, return_exceptions=True):
+            if isinstance(ended, Exception):
+                raise ended
 
     async def until(self, condition: Callable[[Point], bool], seconds_max: float) -> float | None:
-        """The moment of the first new point of which it holds; None where none came in time."""
+        """The moment of the first new point of which it holds; None where none came in time.
+
+        Raises what has ended the watch, if anything has.
+        """
         begun, seen = time.monotonic(), len(self.points)
         while time.monotonic() - begun < seconds_max:
+            for task in self._tasks:
+                if task.done():
+                    task.result()
             for point in self.points[seen:]:
                 if condition(point):
                     return point.at
