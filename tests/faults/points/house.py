@@ -83,7 +83,8 @@ class Life:
             running.append(run_signer(home))
         processes = [asyncio.create_task(with_its_parts(one)) for one in running]
         done, _ = await asyncio.wait(processes, return_when=asyncio.FIRST_COMPLETED)
-        _end([error for process in done if (error := process.exception()) is not None])
+        ended = await asyncio.gather(*done, return_exceptions=True)  # one may be cancelled, too
+        _end([error for error in ended if isinstance(error, BaseException)])
 
 
 def main() -> None:

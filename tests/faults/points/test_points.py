@@ -278,7 +278,7 @@ from strongroom import app
 from tests.faults.points.house import Life
 
 async def api(*_):
-    raise OSError("it has no database")
+    END
 
 async def worker(*_):
     while True:
@@ -293,9 +293,20 @@ asyncio.run(Life(told).live())
 """
 
 
-def test_whatever_runs_ends_at_once_with_the_first_that_ends() -> None:
+@pytest.mark.parametrize(
+    ("end", "status", "said"),
+    [
+        ('raise OSError("it has no database")', 1, "it has no database"),
+        ("asyncio.current_task().cancel(); await asyncio.sleep(1)", 1, "CancelledError"),
+        ("return", 0, ""),
+    ],
+)
+def test_whatever_runs_ends_at_once_with_the_first_that_ends(
+    end: str, status: int, said: str
+) -> None:
+    program = ONE_ENDS.replace("END", end)
     done = subprocess.run(
-        [sys.executable, "-c", ONE_ENDS], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
     )
-    assert (done.returncode, done.stdout) == (1, "")
-    assert "it has no database" in done.stderr
+    assert (done.returncode, done.stdout) == (status, "")
+    assert said in done.stderr
