@@ -183,8 +183,8 @@ class Recovery:
         self._over.set()
         for task in filter(None, [self._sending]):
             task.cancel()
-        await self.watch.end()
         await asyncio.to_thread(self.witness.kill)
+        await self.watch.end()
 
     async def _calm(self) -> None:
         """What came before has ended, and for a while payments have settled at their pace."""

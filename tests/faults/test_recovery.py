@@ -1,8 +1,10 @@
 """Payments settle at their rate within ten seconds of any kill, and catch up after an outage."""
 
+from typing import Any
+
 import pytest
 
-from tests.faults.curves import Point, at, back_after, rate
+from tests.faults.curves import Point, Watch, at, back_after, rate
 from tests.faults.recovery import KILLED, OUTAGES, Figures, measured, told
 
 pytestmark = [pytest.mark.faults]
@@ -31,6 +33,16 @@ def test_a_rate_is_what_was_settled_between_two_moments() -> None:
     assert rate(points, 2.0, 3.0) == pytest.approx(50, abs=1)
     assert at(points, -1.0) == points[0]
     assert at(points, 99.0) == points[-1]
+
+
+async def test_a_look_that_has_broken_off_is_not_taken_for_payments_that_stand_still() -> None:
+    nobody: Any = None  # of whom no address can be asked
+    watch = Watch(deployment=nobody, shoppers=nobody)
+    watch.begin()
+    with pytest.raises(AttributeError):
+        await watch.until(lambda _: True, 30.0)
+    with pytest.raises(AttributeError):
+        await watch.end()
 
 
 def test_back_is_the_end_of_the_first_second_that_is_as_fast_again() -> None:
